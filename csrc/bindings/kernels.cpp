@@ -1,0 +1,228 @@
+// The kernels one by one, for their tests and benchmarks. `isa` names the table, `threads` the pool.
+#include <algorithm>
+#include <cmath>
+
+#include "bindings/common.h"
+#include "kernels/attention.h"
+#include "kernels/conv1d.h"
+#include "kernels/conv_transpose1d.h"
+
+namespace ptts::bindings {
+namespace {
+
+Activation activation(const std::string& name) {
+  if (name == "none") return Activation::kNone;
+  if (name == "elu") return Activation::kElu;
+  if (name == "silu") return Activation::kSilu;
+  check(name == "gelu_tanh", "unknown activation '", name, "'");
+  return Activation::kGeluTanh;
+}
+
+Buffer to_buffer(const Floats& array) {
+  Buffer out(static_cast<std::size_t>(array.size()));
+  std::copy(array.data(), array.data() + array.size(), out.data());
+  return out;
+}
+
+Buffer optional_buffer(const py::object& value, const char* what) {
+  return value.is_none() ? Buffer() : to_buffer(as_floats(value, what, 1));
+}
+
+// Packed once, applied many times: what a benchmark needs.
+struct PackedLinear {
+  std::string isa;
+  std::shared_ptr<Pool> pool;
+  PackedMatrix matrix;
+  Buffer bias, scale;
+
+  PackedLinear(const std::string& isa, int threads, const py::array& weight, const py::object& bias_value,
+               const py::object& scale_value)
+      : isa(isa), pool(std::make_shared<Pool>(threads)) {
+    const Floats w = as_floats(weight, "weight", 2);
+    const float* data = w.data();
+    matrix = PackedMatrix::from_outputs(*pool, static_cast<int>(w.shape(1)), static_cast<int>(w.shape(0)),
+                                        [data](std::size_t start, int count, float* out) {
+                                          std::copy(data + start, data + start + count, out);
+                                        });
+    bias = optional_buffer(bias_value, "bias");
+    scale = optional_buffer(scale_value, "scale");
+  }
+
+  Floats apply(const py::array& x, const std::string& act, const py::object& residual) const {
+    const Floats in = as_floats(x, "x", 2);
+    check(in.shape(1) == matrix.depth(), "x is ", in.shape(1), " wide, the weight ", matrix.depth());
+    Floats out = new_floats({in.shape(0), matrix.cols()});
+    GemmSegment segment{in.data(), matrix.depth(), static_cast<int>(in.shape(0)), out.mutable_data(), matrix.cols(),
+                        nullptr, matrix.cols()};
+    if (!residual.is_none()) segment.residual = as_floats(residual, "residual", 2).data();
+    const Epilogue epilogue{bias.empty() ? nullptr : bias.data(), scale.empty() ? nullptr : scale.data(),
+                            activation(act)};
+    const KernelTable& kernels = kernels_for(isa);
+    const py::gil_scoped_release release;
+    const Pool::Caller caller(*pool);
+    gemm(kernels, *pool, &segment, 1, matrix, epilogue);
+    return out;
+  }
+};
+
+// Streams a list of chunks through one convolution state; returns the outputs joined.
+Floats conv1d(const std::string& isa, int threads, const std::vector<py::array>& chunks, const py::array& weight,
+              const py::object& bias, int stride, int dilation, bool replicate, const std::string& before) {
+  const Floats w = as_floats(weight, "weight", 3);
+  const Conv1dShape shape{static_cast<int>(w.shape(1)), static_cast<int>(w.shape(0)), static_cast<int>(w.shape(2)),
+                          stride, dilation, replicate ? Padding::kReplicate : Padding::kZero};
+  const Conv1d conv(shape, to_buffer(w), optional_buffer(bias, "bias"));
+  Conv1dState state = conv.new_state();
+  Pool pool(threads);
+  py::ssize_t rows = 0;
+  for (const py::array& chunk : chunks) rows += as_floats(chunk, "chunk", 2).shape(0) / stride;
+  Floats out = new_floats({rows, shape.out});
+  float* y = out.mutable_data();
+  for (const py::array& chunk : chunks) {
+    const Floats x = as_floats(chunk, "chunk", 2);
+    const int count = static_cast<int>(x.shape(0));
+    Scratch scratch;
+    Conv1dState* states[] = {&state};
+    conv.step(kernels_for(isa), pool, scratch, x.data(), &count, 1, states, y,
+              {activation(before), Activation::kNone, nullptr});
+    y += static_cast<std::size_t>(count / stride) * shape.out;
+  }
+  return out;
+}
+
+Floats conv_transpose1d(const std::string& isa, int threads, const std::vector<py::array>& chunks,
+                        const py::array& weight, const py::object& bias, int stride, const std::string& before) {
+  const Floats w = as_floats(weight, "weight", 3);
+  const ConvTransposeShape shape{static_cast<int>(w.shape(0)), static_cast<int>(w.shape(1)),
+                                 static_cast<int>(w.shape(2)), stride};
+  const ConvTranspose1d conv(shape, to_buffer(w), optional_buffer(bias, "bias"));
+  ConvTransposeState state = conv.new_state();
+  Pool pool(threads);
+  py::ssize_t rows = 0;
+  for (const py::array& chunk : chunks) rows += as_floats(chunk, "chunk", 2).shape(0) * stride;
+  Floats out = new_floats({rows, shape.out});
+  float* y = out.mutable_data();
+  for (const py::array& chunk : chunks) {
+    const Floats x = as_floats(chunk, "chunk", 2);
+    const int count = static_cast<int>(x.shape(0));
+    Scratch scratch;
+    ConvTransposeState* states[] = {&state};
+    conv.step(kernels_for(isa), pool, scratch, activation(before), x.data(), &count, 1, states, y);
+    y += static_cast<std::size_t>(count) * stride * shape.out;
+  }
+  return out;
+}
+
+Floats depthwise_upsample(const std::string& isa, const std::vector<py::array>& chunks, const py::array& weight) {
+  const Floats w = as_floats(weight, "weight", 3);
+  const int channels = static_cast<int>(w.shape(0)), stride = static_cast<int>(w.shape(2)) / 2;
+  const DepthwiseUpsample upsample(channels, stride, to_buffer(w));
+  ConvTransposeState state = upsample.new_state();
+  py::ssize_t rows = 0;
+  for (const py::array& chunk : chunks) rows += as_floats(chunk, "chunk", 2).shape(0) * stride;
+  Floats out = new_floats({rows, channels});
+  float* y = out.mutable_data();
+  for (const py::array& chunk : chunks) {
+    const Floats x = as_floats(chunk, "chunk", 2);
+    const int count = static_cast<int>(x.shape(0));
+    ConvTransposeState* states[] = {&state};
+    upsample.step(kernels_for(isa), x.data(), &count, 1, states, y);
+    y += static_cast<std::size_t>(count) * stride * channels;
+  }
+  return out;
+}
+
+// q [rows, heads, D], k and v [rows, kv_heads, D], fed in chunks of the given sizes -> [rows, heads, D].
+Floats attention(const std::string& isa, const py::array& q, const py::array& k, const py::array& v,
+                 const std::vector<int>& chunks, int window) {
+  const Floats queries = as_floats(q, "q", 3), keys = as_floats(k, "k", 3), values = as_floats(v, "v", 3);
+  const int heads = static_cast<int>(queries.shape(1)), kv_heads = static_cast<int>(keys.shape(1));
+  const int head_dim = static_cast<int>(queries.shape(2));
+  Floats out = new_floats({queries.shape(0), heads, head_dim});
+  KvCache cache(kv_heads, head_dim, window);
+  const std::size_t q_row = static_cast<std::size_t>(heads) * head_dim, k_row = static_cast<std::size_t>(kv_heads) * head_dim;
+  int done = 0;
+  for (const int rows : chunks) {
+    cache.reserve(rows);
+    for (int r = done; r < done + rows; ++r) cache.append(keys.data() + r * k_row, values.data() + r * k_row);
+    Buffer scores(static_cast<std::size_t>(kAttentionTile) * (cache.slot() + rows + 32));
+    for (int head = 0; head < heads; ++head) {
+      AttentionHead job;
+      job.q = queries.data() + done * q_row + static_cast<std::size_t>(head) * head_dim;
+      job.out = out.mutable_data() + done * q_row + static_cast<std::size_t>(head) * head_dim;
+      job.ldq = job.ldo = static_cast<std::ptrdiff_t>(q_row);
+      job.keys = cache.keys(head / (heads / kv_heads));
+      job.values = cache.values(head / (heads / kv_heads));
+      job.head_dim = head_dim;
+      job.queries = rows;
+      job.last = cache.slot() - rows;
+      job.window = window;
+      job.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+      job.scores = scores.data();
+      kernels_for(isa).attention(&job);
+    }
+    done += rows;
+  }
+  return out;
+}
+
+Floats layer_norm(const std::string& isa, const py::array& x, float eps, const py::object& weight,
+                  const py::object& bias, const py::object& shift, const py::object& scale) {
+  const Floats in = as_floats(x, "x", 2);
+  const Buffer w = optional_buffer(weight, "weight"), b = optional_buffer(bias, "bias");
+  const Buffer sh = optional_buffer(shift, "shift"), sc = optional_buffer(scale, "scale");
+  Floats out = new_floats({in.shape(0), in.shape(1)});
+  for (py::ssize_t r = 0; r < in.shape(0); ++r)
+    kernels_for(isa).layer_norm(in.data(r, 0), out.mutable_data(r, 0), static_cast<int>(in.shape(1)), eps,
+                                w.empty() ? nullptr : w.data(), b.empty() ? nullptr : b.data(),
+                                sh.empty() ? nullptr : sh.data(), sc.empty() ? nullptr : sc.data());
+  return out;
+}
+
+Floats activate(const std::string& isa, const std::string& name, const py::array& x) {
+  const Floats in = as_floats(x, "x", 1);
+  Floats out = new_floats({in.shape(0)});
+  const KernelTable& kernels = kernels_for(isa);
+  const auto n = static_cast<std::size_t>(in.size());
+  if (name == "exp") {
+    kernels.exp(in.data(), out.mutable_data(), n);
+  } else {
+    kernels.activate(activation(name), in.data(), out.mutable_data(), n);
+  }
+  return out;
+}
+
+Floats rope(const std::string& isa, const py::array& x, const py::array& cosine, const py::array& sine) {
+  const Floats in = as_floats(x, "x", 2);
+  Floats out = new_floats({in.shape(0), in.shape(1)});
+  std::copy(in.data(), in.data() + in.size(), out.mutable_data());
+  kernels_for(isa).rope(out.mutable_data(), static_cast<int>(in.shape(0)), static_cast<int>(in.shape(1)),
+                        as_floats(cosine, "cosine", 1).data(), as_floats(sine, "sine", 1).data());
+  return out;
+}
+
+}  // namespace
+
+void bind_kernels(py::module_& module) {
+  py::module_ kernels = module.def_submodule("kernels", "Single kernels, for tests and benchmarks.");
+  py::class_<PackedLinear>(kernels, "PackedLinear")
+      .def(py::init<const std::string&, int, const py::array&, const py::object&, const py::object&>(), py::arg("isa"),
+           py::arg("threads"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("scale") = py::none())
+      .def("apply", &PackedLinear::apply, py::arg("x"), py::arg("activation") = "none",
+           py::arg("residual") = py::none())
+      .def_property_readonly("packed_bytes", [](const PackedLinear& self) { return self.matrix.bytes(); });
+  kernels.def("conv1d", &conv1d, py::arg("isa"), py::arg("threads"), py::arg("chunks"), py::arg("weight"),
+              py::arg("bias") = py::none(), py::arg("stride") = 1, py::arg("dilation") = 1,
+              py::arg("replicate") = false, py::arg("before") = "none");
+  kernels.def("conv_transpose1d", &conv_transpose1d, py::arg("isa"), py::arg("threads"), py::arg("chunks"),
+              py::arg("weight"), py::arg("bias") = py::none(), py::arg("stride") = 1, py::arg("before") = "none");
+  kernels.def("depthwise_upsample", &depthwise_upsample, py::arg("isa"), py::arg("chunks"), py::arg("weight"));
+  kernels.def("attention", &attention, py::arg("isa"), py::arg("q"), py::arg("k"), py::arg("v"), py::arg("chunks"),
+              py::arg("window") = 0);
+  kernels.def("layer_norm", &layer_norm, py::arg("isa"), py::arg("x"), py::arg("eps"), py::arg("weight") = py::none(),
+              py::arg("bias") = py::none(), py::arg("shift") = py::none(), py::arg("scale") = py::none());
+  kernels.def("activate", &activate, py::arg("isa"), py::arg("name"), py::arg("x"));
+  kernels.def("rope", &rope, py::arg("isa"), py::arg("x"), py::arg("cosine"), py::arg("sine"));
+}
+
+}  // namespace ptts::bindings
