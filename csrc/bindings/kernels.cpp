@@ -1,6 +1,7 @@
 // The kernels one by one, for their tests and benchmarks. `isa` names the table, `threads` the pool.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "bindings/common.h"
 #include "kernels/attention.h"
@@ -24,8 +25,24 @@ Buffer to_buffer(const Floats& array) {
   return out;
 }
 
-Buffer optional_buffer(const py::object& value, const char* what) {
-  return value.is_none() ? Buffer() : to_buffer(as_floats(value, what, 1));
+// A vector of `count` elements, or an empty buffer for None.
+Buffer optional_buffer(const py::object& value, const char* what, py::ssize_t count) {
+  if (value.is_none()) return Buffer();
+  const Floats array = as_floats(value, what, 1);
+  check(array.size() == count, what, " has ", array.size(), " elements, expected ", count);
+  return to_buffer(array);
+}
+
+// The rows of all chunks; each is `width` wide and a multiple of `stride` long.
+py::ssize_t total_rows(const std::vector<py::array>& chunks, int width, int stride) {
+  py::ssize_t rows = 0;
+  for (const py::array& chunk : chunks) {
+    const Floats x = as_floats(chunk, "chunk", 2);
+    check(x.shape(1) == width, "chunk is ", x.shape(1), " wide, expected ", width);
+    check(x.shape(0) % stride == 0, "chunk has ", x.shape(0), " rows, which is not a multiple of the stride ", stride);
+    rows += x.shape(0);
+  }
+  return rows;
 }
 
 // Packed once, applied many times: what a benchmark needs.
@@ -44,8 +61,8 @@ struct PackedLinear {
                                         [data](std::size_t start, int count, float* out) {
                                           std::copy(data + start, data + start + count, out);
                                         });
-    bias = optional_buffer(bias_value, "bias");
-    scale = optional_buffer(scale_value, "scale");
+    bias = optional_buffer(bias_value, "bias", w.shape(0));
+    scale = optional_buffer(scale_value, "scale", w.shape(0));
   }
 
   Floats apply(const py::array& x, const std::string& act, const py::object& residual) const {
@@ -54,7 +71,12 @@ struct PackedLinear {
     Floats out = new_floats({in.shape(0), matrix.cols()});
     GemmSegment segment{in.data(), matrix.depth(), static_cast<int>(in.shape(0)), out.mutable_data(), matrix.cols(),
                         nullptr, matrix.cols()};
-    if (!residual.is_none()) segment.residual = as_floats(residual, "residual", 2).data();
+    if (!residual.is_none()) {
+      const Floats added = as_floats(residual, "residual", 2);
+      check(added.shape(0) == in.shape(0) && added.shape(1) == matrix.cols(), "residual is ", added.shape(0), " x ",
+            added.shape(1), ", expected ", in.shape(0), " x ", matrix.cols());
+      segment.residual = added.data();
+    }
     const Epilogue epilogue{bias.empty() ? nullptr : bias.data(), scale.empty() ? nullptr : scale.data(),
                             activation(act)};
     const KernelTable& kernels = kernels_for(isa);
@@ -71,12 +93,10 @@ Floats conv1d(const std::string& isa, int threads, const std::vector<py::array>&
   const Floats w = as_floats(weight, "weight", 3);
   const Conv1dShape shape{static_cast<int>(w.shape(1)), static_cast<int>(w.shape(0)), static_cast<int>(w.shape(2)),
                           stride, dilation, replicate ? Padding::kReplicate : Padding::kZero};
-  const Conv1d conv(shape, to_buffer(w), optional_buffer(bias, "bias"));
+  const Conv1d conv(shape, to_buffer(w), optional_buffer(bias, "bias", shape.out));
   Conv1dState state = conv.new_state();
   Pool pool(threads);
-  py::ssize_t rows = 0;
-  for (const py::array& chunk : chunks) rows += as_floats(chunk, "chunk", 2).shape(0) / stride;
-  Floats out = new_floats({rows, shape.out});
+  Floats out = new_floats({total_rows(chunks, shape.in, stride) / stride, shape.out});
   float* y = out.mutable_data();
   for (const py::array& chunk : chunks) {
     const Floats x = as_floats(chunk, "chunk", 2);
@@ -95,12 +115,10 @@ Floats conv_transpose1d(const std::string& isa, int threads, const std::vector<p
   const Floats w = as_floats(weight, "weight", 3);
   const ConvTransposeShape shape{static_cast<int>(w.shape(0)), static_cast<int>(w.shape(1)),
                                  static_cast<int>(w.shape(2)), stride};
-  const ConvTranspose1d conv(shape, to_buffer(w), optional_buffer(bias, "bias"));
+  const ConvTranspose1d conv(shape, to_buffer(w), optional_buffer(bias, "bias", shape.out));
   ConvTransposeState state = conv.new_state();
   Pool pool(threads);
-  py::ssize_t rows = 0;
-  for (const py::array& chunk : chunks) rows += as_floats(chunk, "chunk", 2).shape(0) * stride;
-  Floats out = new_floats({rows, shape.out});
+  Floats out = new_floats({total_rows(chunks, shape.in, 1) * stride, shape.out});
   float* y = out.mutable_data();
   for (const py::array& chunk : chunks) {
     const Floats x = as_floats(chunk, "chunk", 2);
@@ -118,9 +136,7 @@ Floats depthwise_upsample(const std::string& isa, const std::vector<py::array>& 
   const int channels = static_cast<int>(w.shape(0)), stride = static_cast<int>(w.shape(2)) / 2;
   const DepthwiseUpsample upsample(channels, stride, to_buffer(w));
   ConvTransposeState state = upsample.new_state();
-  py::ssize_t rows = 0;
-  for (const py::array& chunk : chunks) rows += as_floats(chunk, "chunk", 2).shape(0) * stride;
-  Floats out = new_floats({rows, channels});
+  Floats out = new_floats({total_rows(chunks, channels, 1) * stride, channels});
   float* y = out.mutable_data();
   for (const py::array& chunk : chunks) {
     const Floats x = as_floats(chunk, "chunk", 2);
@@ -138,6 +154,12 @@ Floats attention(const std::string& isa, const py::array& q, const py::array& k,
   const Floats queries = as_floats(q, "q", 3), keys = as_floats(k, "k", 3), values = as_floats(v, "v", 3);
   const int heads = static_cast<int>(queries.shape(1)), kv_heads = static_cast<int>(keys.shape(1));
   const int head_dim = static_cast<int>(queries.shape(2));
+  check(kv_heads > 0 && heads % kv_heads == 0, heads, " query heads do not divide over ", kv_heads, " key heads");
+  for (const Floats* rows : {&keys, &values})
+    check(rows->shape(0) == queries.shape(0) && rows->shape(1) == kv_heads && rows->shape(2) == head_dim,
+          "k and v must be [", queries.shape(0), ", ", kv_heads, ", ", head_dim, "]");
+  check(std::accumulate(chunks.begin(), chunks.end(), py::ssize_t{0}) == queries.shape(0),
+        "the chunks do not sum to the ", queries.shape(0), " rows of q");
   Floats out = new_floats({queries.shape(0), heads, head_dim});
   KvCache cache(kv_heads, head_dim, window);
   const std::size_t q_row = static_cast<std::size_t>(heads) * head_dim, k_row = static_cast<std::size_t>(kv_heads) * head_dim;
@@ -169,11 +191,13 @@ Floats attention(const std::string& isa, const py::array& q, const py::array& k,
 Floats layer_norm(const std::string& isa, const py::array& x, float eps, const py::object& weight,
                   const py::object& bias, const py::object& shift, const py::object& scale) {
   const Floats in = as_floats(x, "x", 2);
-  const Buffer w = optional_buffer(weight, "weight"), b = optional_buffer(bias, "bias");
-  const Buffer sh = optional_buffer(shift, "shift"), sc = optional_buffer(scale, "scale");
-  Floats out = new_floats({in.shape(0), in.shape(1)});
+  const py::ssize_t n = in.shape(1);
+  const Buffer w = optional_buffer(weight, "weight", n), b = optional_buffer(bias, "bias", n);
+  const Buffer sh = optional_buffer(shift, "shift", n), sc = optional_buffer(scale, "scale", n);
+  check(sh.empty() == sc.empty(), "shift and scale go together: give both or neither");
+  Floats out = new_floats({in.shape(0), n});
   for (py::ssize_t r = 0; r < in.shape(0); ++r)
-    kernels_for(isa).layer_norm(in.data(r, 0), out.mutable_data(r, 0), static_cast<int>(in.shape(1)), eps,
+    kernels_for(isa).layer_norm(in.data(r, 0), out.mutable_data(r, 0), static_cast<int>(n), eps,
                                 w.empty() ? nullptr : w.data(), b.empty() ? nullptr : b.data(),
                                 sh.empty() ? nullptr : sh.data(), sc.empty() ? nullptr : sc.data());
   return out;
@@ -194,10 +218,13 @@ Floats activate(const std::string& isa, const std::string& name, const py::array
 
 Floats rope(const std::string& isa, const py::array& x, const py::array& cosine, const py::array& sine) {
   const Floats in = as_floats(x, "x", 2);
+  const Floats c = as_floats(cosine, "cosine", 1), s = as_floats(sine, "sine", 1);
+  check(in.shape(1) % 2 == 0 && c.size() == in.shape(1) / 2 && s.size() == c.size(), "cosine and sine must have ",
+        in.shape(1) / 2, " elements each, half of an even head dimension");
   Floats out = new_floats({in.shape(0), in.shape(1)});
   std::copy(in.data(), in.data() + in.size(), out.mutable_data());
   kernels_for(isa).rope(out.mutable_data(), static_cast<int>(in.shape(0)), static_cast<int>(in.shape(1)),
-                        as_floats(cosine, "cosine", 1).data(), as_floats(sine, "sine", 1).data());
+                        c.data(), s.data());
   return out;
 }
 
