@@ -333,27 +333,30 @@ class TTSModel:
     def _parts(
         self, chunks: Sequence[TextChunk], voice: ModelState, frames_after_eos: int | None, copy_state: bool
     ) -> list[engine.Part]:
-        def open_state(room: int) -> "_core.BackboneState":
-            # Every chunk starts from the voice; without copy_state from where the last one left it.
-            return self._flow_lm.state_from_voice(voice, room) if not copy_state else packed_voice.copy()
-
-        def close_state(state: "_core.BackboneState") -> None:
-            voice.update(self._flow_lm.to_model_state(state))
-
         lengths = [self._max_frames(len(chunk.token_ids)) for chunk in chunks]
         room = max((n + len(chunk.token_ids) for n, chunk in zip(lengths, chunks, strict=True)), default=0)
         # Packed once and checked now, so that an unusable voice is an error of this call.
         packed_voice = self._flow_lm.state_from_voice(voice, room)
-        return [
-            engine.Part(
+
+        def continue_voice() -> "_core.BackboneState":
+            return self._flow_lm.state_from_voice(voice, room)
+
+        def write_back(state: "_core.BackboneState") -> None:
+            voice.update(self._flow_lm.to_model_state(state))
+
+        parts = []
+        for index, (chunk, max_frames) in enumerate(zip(chunks, lengths, strict=True)):
+            open_state = packed_voice.copy if index + 1 < len(chunks) else lambda: packed_voice
+            part = engine.Part(
                 token_ids=chunk.token_ids,
                 frames_after_eos=chunk.frames_after_eos if frames_after_eos is None else frames_after_eos,
                 max_frames=max_frames,
-                open_state=lambda: open_state(room),
-                close_state=None if copy_state else close_state,
+                # Every chunk starts from the voice; without copy_state from where the last one left it.
+                open_state=open_state if copy_state else continue_voice,
+                close_state=None if copy_state else write_back,
             )
-            for chunk, max_frames in zip(chunks, lengths, strict=True)
-        ]
+            parts.append(part)
+        return parts
 
     def _max_frames(self, tokens: int) -> int:
         seconds = tokens / TOKENS_PER_SECOND_ESTIMATE + GENERATION_SECONDS_PADDING

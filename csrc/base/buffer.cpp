@@ -35,7 +35,7 @@ void free_aligned(void* pointer) {
 
 }  // namespace
 
-Buffer::Buffer(std::size_t count) : count_(count) {
+Buffer::Buffer(std::size_t count, Fill fill) : count_(count) {
   if (count == 0) return;
   if (count > static_cast<std::size_t>(-1) / (2 * sizeof(float))) throw std::bad_alloc();
   const std::size_t bytes = (count * sizeof(float) + kLine - 1) / kLine * kLine;
@@ -45,7 +45,7 @@ Buffer::Buffer(std::size_t count) : count_(count) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   if (huge) madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
-  std::memset(data_, 0, bytes);
+  if (fill == Fill::kZeros) std::memset(data_, 0, bytes);
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
@@ -60,7 +60,7 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 Buffer::~Buffer() { free_aligned(data_); }
 
 Buffer Buffer::copy() const {
-  Buffer out(count_);
+  Buffer out(count_, Fill::kUndefined);
   if (count_ != 0) std::memcpy(out.data_, data_, count_ * sizeof(float));
   return out;
 }

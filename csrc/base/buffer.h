@@ -2,7 +2,7 @@
 //
 // Alignment: 64 bytes, or 2 MiB with a transparent-huge-page hint from 1 MiB up (streaming weights
 // through 4 KiB pages cost about 20 % of one core's memory bandwidth).
-// Contents start as zeros, so padding lanes are finite.
+// Contents start as zeros, so padding lanes are finite; `undefined` leaves pages untouched until used.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,10 @@ namespace ptts {
 
 class Buffer {
  public:
+  enum class Fill { kZeros, kUndefined };
+
   Buffer() = default;
-  explicit Buffer(std::size_t count);
+  explicit Buffer(std::size_t count, Fill fill = Fill::kZeros);
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
   Buffer(const Buffer&) = delete;

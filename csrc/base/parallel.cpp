@@ -1,8 +1,8 @@
 #include "base/parallel.h"
 
-#include <algorithm>
-#include <new>
 #include <system_error>
+
+#include "base/check.h"
 
 #if !defined(_WIN32)
 #include <unistd.h>
@@ -45,7 +45,9 @@ namespace {
 constexpr int kSpins = 2000;
 }  // namespace
 
-Pool::Pool(int threads) : threads_(std::max(1, threads)) {}
+Pool::Pool(int threads) : threads_(threads) {
+  check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, got ", threads);
+}
 
 Pool::~Pool() {
   if (owner_pid_ == static_cast<long>(getpid())) {
@@ -53,27 +55,25 @@ Pool::~Pool() {
       std::lock_guard<std::mutex> lock(mutex_);
       stop_ = true;
     }
-    wake_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
+    crew_->wake.notify_all();
+    for (std::thread& worker : crew_->workers) worker.join();
   } else {
-    // Forked child: the threads are not here; forget them without joining.
-    for (std::thread& worker : workers_) worker.detach();
+    static_cast<void>(crew_.release());
   }
 }
 
 void Pool::start_workers() {
   const long pid = static_cast<long>(getpid());
   if (owner_pid_ == pid) return;
-  // First use in this process, or first use after fork(): the primitives may be in any state there.
-  for (std::thread& worker : workers_) worker.detach();
-  workers_.clear();
-  new (&wake_) std::condition_variable;
+  // First use in this process, or first use after fork().
+  static_cast<void>(crew_.release());
+  crew_ = std::make_unique<Crew>();
   sleeping_ = 0;
   job_.store(nullptr);
   owner_pid_ = pid;
   for (int i = 1; i < threads_; ++i) {
     try {
-      workers_.emplace_back([this] { work(); });
+      crew_->workers.emplace_back([this] { work(); });
     } catch (const std::system_error&) {
       break;  // Fewer helpers only cost time.
     }
@@ -89,7 +89,7 @@ void Pool::work() {
       std::unique_lock<std::mutex> lock(mutex_);
       if (epoch_.load() == seen && !stop_) {
         ++sleeping_;
-        wake_.wait(lock, [&] { return stop_ || epoch_.load() != seen; });
+        crew_->wake.wait(lock, [&] { return stop_ || epoch_.load() != seen; });
         --sleeping_;
       }
       if (stop_) return;
@@ -123,7 +123,7 @@ void Pool::run(int count, void (*task)(void*, int), void* context) {
         posted = true;
         if (sleeping_ > 0) {
           lock.unlock();
-          wake_.notify_all();
+          crew_->wake.notify_all();
         }
       }
     }

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -21,6 +22,7 @@ namespace ptts {
 
 class Pool {
  public:
+  // Throws std::invalid_argument unless 1 <= threads <= 1024.
   explicit Pool(int threads);
   ~Pool();
   Pool(const Pool&) = delete;
@@ -46,6 +48,13 @@ class Pool {
 
  private:
   struct Job;
+  // The helpers of one process and what they sleep on. A forked child abandons its parent's copy unseen:
+  // destroying it would wait for sleepers that are not there, and a handle of an absent thread may be the
+  // handle of a new one.
+  struct Crew {
+    std::condition_variable wake;
+    std::vector<std::thread> workers;
+  };
   void start_workers();
   void work();
 
@@ -54,11 +63,10 @@ class Pool {
   std::atomic<Job*> job_{nullptr};
   std::atomic<std::uint32_t> epoch_{0};
   std::mutex mutex_;
-  std::condition_variable wake_;
   int sleeping_ = 0;
   bool stop_ = false;
   long owner_pid_ = 0;
-  std::vector<std::thread> workers_;
+  std::unique_ptr<Crew> crew_;
 };
 
 // Below this many floating-point operations (or as costly steps) waking a helper costs more than it brings.

@@ -14,7 +14,7 @@
 namespace ptts {
 namespace {
 std::atomic<std::size_t> g_allocations{0};
-constexpr std::size_t kFirstChunk = 64 * 1024;  // floats
+constexpr std::size_t kSmallestChunk = 64 * 1024;  // floats
 }  // namespace
 
 // A chain of chunks: taking more never moves what was taken before.
@@ -26,25 +26,20 @@ class Arena {
       ++chunk_;
       used_ = 0;
     }
-    if (chunk_ == chunks_.size()) {
-      const std::size_t last = chunks_.empty() ? kFirstChunk : 2 * chunks_.back().size();
-      g_allocations.fetch_add(1, std::memory_order_relaxed);
-      chunks_.emplace_back(std::max(count, last));
-      used_ = 0;
-    }
+    if (chunk_ == chunks_.size()) grow(std::max(count, kSmallestChunk));
     float* out = chunks_[chunk_].data() + used_;
     used_ += count;
+    std::size_t in_use = used_;
+    for (std::size_t i = 0; i < chunk_; ++i) in_use += chunks_[i].size();
+    peak_ = std::max(peak_, in_use);
     return out;
   }
 
-  // Between calls the chain becomes one chunk, so that the next call walks contiguous memory.
+  // Between calls the chain becomes one chunk of the high-water size: the next call walks contiguous memory.
   void settle() {
     if (chunks_.size() > 1) {
-      std::size_t total = 0;
-      for (const Buffer& chunk : chunks_) total += chunk.size();
       chunks_.clear();
-      g_allocations.fetch_add(1, std::memory_order_relaxed);
-      chunks_.emplace_back(total);
+      grow(peak_);
     }
     chunk_ = 0;
     used_ = 0;
@@ -53,6 +48,13 @@ class Arena {
   std::size_t chunk_ = 0, used_ = 0;
 
  private:
+  void grow(std::size_t count) {
+    chunks_.emplace_back(count, Buffer::Fill::kUndefined);
+    g_allocations.fetch_add(1, std::memory_order_relaxed);
+    used_ = 0;
+  }
+
+  std::size_t peak_ = 0;
   std::vector<Buffer> chunks_;
 };
 

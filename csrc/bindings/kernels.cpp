@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <type_traits>
 
 #include "bindings/common.h"
 #include "kernels/attention.h"
@@ -33,16 +34,13 @@ Buffer optional_buffer(const py::object& value, const char* what, py::ssize_t co
   return to_buffer(array);
 }
 
-// The rows of all chunks; each is `width` wide and a multiple of `stride` long.
-py::ssize_t total_rows(const std::vector<py::array>& chunks, int width, int stride) {
-  py::ssize_t rows = 0;
-  for (const py::array& chunk : chunks) {
-    const Floats x = as_floats(chunk, "chunk", 2);
-    check(x.shape(1) == width, "chunk is ", x.shape(1), " wide, expected ", width);
-    check(x.shape(0) % stride == 0, "chunk has ", x.shape(0), " rows, which is not a multiple of the stride ", stride);
-    rows += x.shape(0);
-  }
-  return rows;
+// A chunk of a stream: [rows, width], rows a multiple of `multiple`.
+Floats as_chunk(const py::array& chunk, int width, int multiple) {
+  const Floats x = as_floats(chunk, "chunk", 2);
+  check(x.shape(1) == width, "chunk is ", x.shape(1), " wide, expected ", width);
+  check(x.shape(0) % multiple == 0, "chunk has ", x.shape(0), " rows, which is not a multiple of the stride ",
+        multiple);
+  return x;
 }
 
 // Packed once, applied many times: what a benchmark needs.
@@ -87,48 +85,68 @@ struct PackedLinear {
   }
 };
 
-// Streams a list of chunks through one convolution state; returns the outputs joined.
-Floats conv1d(const std::string& isa, int threads, const std::vector<py::array>& chunks, const py::array& weight,
-              const py::object& bias, int stride, int dilation, bool replicate, const std::string& before) {
+// One convolution with the state of one stream. `Layer` is Conv1d or ConvTranspose1d.
+template <typename Layer, typename State>
+struct ConvStream {
+  std::string isa;
+  std::shared_ptr<Pool> pool;
+  Layer layer;
+  State state;
+  Activation before;
+
+  ConvStream(const std::string& isa, int threads, Layer&& made, const std::string& before)
+      : isa(isa), pool(std::make_shared<Pool>(threads)), layer(std::move(made)), state(layer.new_state()),
+        before(activation(before)) {}
+
+  static int rows_out(const Conv1dShape& shape, py::ssize_t rows) { return static_cast<int>(rows) / shape.stride; }
+  static int rows_out(const ConvTransposeShape& shape, py::ssize_t rows) {
+    return static_cast<int>(rows) * shape.stride;
+  }
+
+  void run(const Conv1d& conv, const KernelTable& kernels, Scratch& scratch, const float* x, int count, float* y) {
+    Conv1dState* states[] = {&state};
+    conv.step(kernels, *pool, scratch, x, &count, 1, states, y, {before, Activation::kNone, nullptr});
+  }
+  void run(const ConvTranspose1d& conv, const KernelTable& kernels, Scratch& scratch, const float* x, int count,
+           float* y) {
+    ConvTransposeState* states[] = {&state};
+    conv.step(kernels, *pool, scratch, before, x, &count, 1, states, y);
+  }
+
+  Floats step(const py::array& chunk) {
+    const auto& shape = layer.shape();
+    const int multiple = std::is_same_v<Layer, Conv1d> ? shape.stride : 1;
+    const Floats x = as_chunk(chunk, shape.in, multiple);
+    Floats out = new_floats({rows_out(shape, x.shape(0)), shape.out});
+    const float* in = x.data();
+    float* y = out.mutable_data();
+    const int count = static_cast<int>(x.shape(0));
+    const KernelTable& kernels = kernels_for(isa);
+    const py::gil_scoped_release release;
+    const Pool::Caller caller(*pool);
+    Scratch scratch;
+    run(layer, kernels, scratch, in, count, y);
+    return out;
+  }
+};
+
+using Conv1dStream = ConvStream<Conv1d, Conv1dState>;
+using ConvTranspose1dStream = ConvStream<ConvTranspose1d, ConvTransposeState>;
+
+Conv1dStream make_conv1d(const std::string& isa, int threads, const py::array& weight, const py::object& bias,
+                         int stride, int dilation, bool replicate, const std::string& before) {
   const Floats w = as_floats(weight, "weight", 3);
   const Conv1dShape shape{static_cast<int>(w.shape(1)), static_cast<int>(w.shape(0)), static_cast<int>(w.shape(2)),
                           stride, dilation, replicate ? Padding::kReplicate : Padding::kZero};
-  const Conv1d conv(shape, to_buffer(w), optional_buffer(bias, "bias", shape.out));
-  Conv1dState state = conv.new_state();
-  Pool pool(threads);
-  Floats out = new_floats({total_rows(chunks, shape.in, stride) / stride, shape.out});
-  float* y = out.mutable_data();
-  for (const py::array& chunk : chunks) {
-    const Floats x = as_floats(chunk, "chunk", 2);
-    const int count = static_cast<int>(x.shape(0));
-    Scratch scratch;
-    Conv1dState* states[] = {&state};
-    conv.step(kernels_for(isa), pool, scratch, x.data(), &count, 1, states, y,
-              {activation(before), Activation::kNone, nullptr});
-    y += static_cast<std::size_t>(count / stride) * shape.out;
-  }
-  return out;
+  return {isa, threads, Conv1d(shape, to_buffer(w), optional_buffer(bias, "bias", shape.out)), before};
 }
 
-Floats conv_transpose1d(const std::string& isa, int threads, const std::vector<py::array>& chunks,
-                        const py::array& weight, const py::object& bias, int stride, const std::string& before) {
+ConvTranspose1dStream make_conv_transpose1d(const std::string& isa, int threads, const py::array& weight,
+                                            const py::object& bias, int stride, const std::string& before) {
   const Floats w = as_floats(weight, "weight", 3);
   const ConvTransposeShape shape{static_cast<int>(w.shape(0)), static_cast<int>(w.shape(1)),
                                  static_cast<int>(w.shape(2)), stride};
-  const ConvTranspose1d conv(shape, to_buffer(w), optional_buffer(bias, "bias", shape.out));
-  ConvTransposeState state = conv.new_state();
-  Pool pool(threads);
-  Floats out = new_floats({total_rows(chunks, shape.in, 1) * stride, shape.out});
-  float* y = out.mutable_data();
-  for (const py::array& chunk : chunks) {
-    const Floats x = as_floats(chunk, "chunk", 2);
-    const int count = static_cast<int>(x.shape(0));
-    Scratch scratch;
-    ConvTransposeState* states[] = {&state};
-    conv.step(kernels_for(isa), pool, scratch, activation(before), x.data(), &count, 1, states, y);
-    y += static_cast<std::size_t>(count) * stride * shape.out;
-  }
-  return out;
+  return {isa, threads, ConvTranspose1d(shape, to_buffer(w), optional_buffer(bias, "bias", shape.out)), before};
 }
 
 Floats depthwise_upsample(const std::string& isa, const std::vector<py::array>& chunks, const py::array& weight) {
@@ -136,7 +154,9 @@ Floats depthwise_upsample(const std::string& isa, const std::vector<py::array>& 
   const int channels = static_cast<int>(w.shape(0)), stride = static_cast<int>(w.shape(2)) / 2;
   const DepthwiseUpsample upsample(channels, stride, to_buffer(w));
   ConvTransposeState state = upsample.new_state();
-  Floats out = new_floats({total_rows(chunks, channels, 1) * stride, channels});
+  py::ssize_t rows = 0;
+  for (const py::array& chunk : chunks) rows += as_chunk(chunk, channels, 1).shape(0) * stride;
+  Floats out = new_floats({rows, channels});
   float* y = out.mutable_data();
   for (const py::array& chunk : chunks) {
     const Floats x = as_floats(chunk, "chunk", 2);
@@ -238,11 +258,14 @@ void bind_kernels(py::module_& module) {
       .def("apply", &PackedLinear::apply, py::arg("x"), py::arg("activation") = "none",
            py::arg("residual") = py::none())
       .def_property_readonly("packed_bytes", [](const PackedLinear& self) { return self.matrix.bytes(); });
-  kernels.def("conv1d", &conv1d, py::arg("isa"), py::arg("threads"), py::arg("chunks"), py::arg("weight"),
-              py::arg("bias") = py::none(), py::arg("stride") = 1, py::arg("dilation") = 1,
-              py::arg("replicate") = false, py::arg("before") = "none");
-  kernels.def("conv_transpose1d", &conv_transpose1d, py::arg("isa"), py::arg("threads"), py::arg("chunks"),
-              py::arg("weight"), py::arg("bias") = py::none(), py::arg("stride") = 1, py::arg("before") = "none");
+  py::class_<Conv1dStream>(kernels, "Conv1d")
+      .def(py::init(&make_conv1d), py::arg("isa"), py::arg("threads"), py::arg("weight"), py::arg("bias") = py::none(),
+           py::arg("stride") = 1, py::arg("dilation") = 1, py::arg("replicate") = false, py::arg("before") = "none")
+      .def("step", &Conv1dStream::step, py::arg("chunk"));
+  py::class_<ConvTranspose1dStream>(kernels, "ConvTranspose1d")
+      .def(py::init(&make_conv_transpose1d), py::arg("isa"), py::arg("threads"), py::arg("weight"),
+           py::arg("bias") = py::none(), py::arg("stride") = 1, py::arg("before") = "none")
+      .def("step", &ConvTranspose1dStream::step, py::arg("chunk"));
   kernels.def("depthwise_upsample", &depthwise_upsample, py::arg("isa"), py::arg("chunks"), py::arg("weight"));
   kernels.def("attention", &attention, py::arg("isa"), py::arg("q"), py::arg("k"), py::arg("v"), py::arg("chunks"),
               py::arg("window") = 0);

@@ -6,11 +6,7 @@ namespace ptts::bindings {
 
 void bind_runtime(py::module_& module) {
   py::class_<Pool, std::shared_ptr<Pool>>(module, "Pool", "A pool of compute threads shared by the stages of a model.")
-      .def(py::init([](int threads) {
-             check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, got ", threads);
-             return std::make_shared<Pool>(threads);
-           }),
-           py::arg("threads"))
+      .def(py::init<int>(), py::arg("threads"))
       .def_property_readonly("threads", &Pool::threads);
   module.def("active_isa", [] { return std::string(active_kernels().name); },
              "Name of the instruction set in use; ValueError when POCKETTTS_FAST_ISA names one that cannot run.");

@@ -1,0 +1,34 @@
+"""Peer: the original pocket-tts (PyTorch)."""
+
+import time
+
+started = time.perf_counter()
+
+import logging  # noqa: E402
+
+import _protocol  # noqa: E402
+import torch  # noqa: E402
+from pocket_tts import TTSModel  # noqa: E402
+
+
+def main() -> None:
+    options = _protocol.options()
+    logging.getLogger("pocket_tts").setLevel(logging.ERROR)
+    imported = time.perf_counter()
+    model = TTSModel.load_model(
+        config=options["config"], eos_threshold=float("inf"), quantize=options["precision"] == "int8"
+    )
+    loaded = time.perf_counter()
+    prompt = torch.frombuffer(bytearray(open(options["prompt_file"], "rb").read()), dtype=torch.float32)
+    voice = model.get_state_for_audio_prompt(prompt[None])
+    voiced = time.perf_counter()
+    _protocol.answer(
+        import_s=imported - started, load_s=loaded - imported, voice_s=voiced - loaded, threads=torch.get_num_threads()
+    )
+    for request in _protocol.requests():
+        torch.manual_seed(request["seed"])
+        stream = model.generate_audio_stream(voice, request["text"])
+        _protocol.answer(**_protocol.consume(stream, model.sample_rate))
+
+
+main()
