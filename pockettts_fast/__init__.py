@@ -7,9 +7,7 @@
 """
 
 import importlib
-import importlib.metadata
 import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,6 +43,9 @@ def _prefer_built_package() -> None:
     """
     if importlib.util.find_spec("pockettts_fast._core") is not None:
         return
+    import importlib.metadata
+    from pathlib import Path
+
     try:
         installed = Path(str(importlib.metadata.distribution("pockettts-fast").locate_file("pockettts_fast")))
     except importlib.metadata.PackageNotFoundError:
@@ -60,6 +61,8 @@ _prefer_built_package()
 def __getattr__(name: str) -> Any:
     # Public names load on first use: `--version` and `doctor` must not pay for NumPy.
     if name == "__version__":
+        import importlib.metadata
+
         return importlib.metadata.version("pockettts-fast")
     if name in _HOMES:
         try:

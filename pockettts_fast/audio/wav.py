@@ -192,8 +192,13 @@ class WavWriter:
     def _open_temporary(self, folder: str, mode: int | None) -> BinaryIO:
         # Not tempfile: that creates 0600, and the final file has to follow the umask or the file it replaces.
         temporary = os.path.join(folder, f".{secrets.token_hex(8)}.wav.part")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        # Known to discard() before it exists: a signal may arrive between the two lines.
         self._temporary = temporary
+        try:
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except OSError:
+            self._temporary = None
+            raise
         if mode is not None:
             with contextlib.suppress(OSError):
                 os.chmod(temporary, mode)
