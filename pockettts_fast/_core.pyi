@@ -72,33 +72,39 @@ class _PackedLinear:
     @property
     def packed_bytes(self) -> int: ...
 
-class kernels:
-    """Single kernels, for tests and benchmarks; ``isa`` names the table, ``threads`` the size of a pool."""
-
-    PackedLinear = _PackedLinear
-
-    @staticmethod
-    def conv1d(
+class _Conv1d:
+    def __init__(
+        self,
         isa: str,
         threads: int,
-        chunks: Sequence[_Floats],
         weight: _Floats,
         bias: _Floats | None = None,
         stride: int = 1,
         dilation: int = 1,
         replicate: bool = False,
         before: str = "none",
-    ) -> _Floats: ...
-    @staticmethod
-    def conv_transpose1d(
+    ) -> None: ...
+    def step(self, chunk: _Floats) -> _Floats: ...
+
+class _ConvTranspose1d:
+    def __init__(
+        self,
         isa: str,
         threads: int,
-        chunks: Sequence[_Floats],
         weight: _Floats,
         bias: _Floats | None = None,
         stride: int = 1,
         before: str = "none",
-    ) -> _Floats: ...
+    ) -> None: ...
+    def step(self, chunk: _Floats) -> _Floats: ...
+
+class kernels:
+    """Single kernels, for tests and benchmarks; ``isa`` names the table, ``threads`` the size of a pool."""
+
+    PackedLinear = _PackedLinear
+    Conv1d = _Conv1d
+    ConvTranspose1d = _ConvTranspose1d
+
     @staticmethod
     def depthwise_upsample(isa: str, chunks: Sequence[_Floats], weight: _Floats) -> _Floats: ...
     @staticmethod

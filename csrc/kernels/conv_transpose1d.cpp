@@ -63,10 +63,10 @@ void ConvTranspose1d::overlap_add(const KernelTable& kernels, Pool& pool, Scratc
   // Any kernel: sums over [tail | new rows], then the last kernel - stride rows go back to the state.
   const std::size_t tail = width - block, total = rows * block + tail;
   float* sums = scratch.floats(total);
-  std::memcpy(sums, state.tail.data(), tail * sizeof(float));
+  if (tail > 0) std::memcpy(sums, state.tail.data(), tail * sizeof(float));
   std::memset(sums + tail, 0, (total - tail) * sizeof(float));
   for (int t = 0; t < rows; ++t) kernels.add(products + t * width, sums + t * block, width);
-  std::memcpy(state.tail.data(), sums + rows * block, tail * sizeof(float));
+  if (tail > 0) std::memcpy(state.tail.data(), sums + rows * block, tail * sizeof(float));
   for (std::size_t i = 0; i < rows * block; i += out) {
     std::memcpy(y + i, sums + i, out * sizeof(float));
     kernels.add(bias_.data(), y + i, out);

@@ -74,7 +74,8 @@ static inline Vec scale_pow2(Vec v, Vec n) {
       int bits;
       float value;
     } power;
-    power.bits = (static_cast<int>(n.lane[i]) + 127) << 23;
+    // A NaN has no integer; the product below is NaN whatever stands here.
+    power.bits = (n.lane[i] == n.lane[i] ? static_cast<int>(n.lane[i]) + 127 : 0) << 23;
     out.lane[i] = v.lane[i] * power.value;
   }
   return out;
