@@ -43,12 +43,12 @@ def _prefer_built_package() -> None:
     """
     if importlib.util.find_spec("pockettts_fast._core") is not None:
         return
-    import importlib.metadata
+    from importlib import metadata
     from pathlib import Path
 
     try:
-        installed = Path(str(importlib.metadata.distribution("pockettts-fast").locate_file("pockettts_fast")))
-    except importlib.metadata.PackageNotFoundError:
+        installed = Path(str(metadata.distribution("pockettts-fast").locate_file("pockettts_fast")))
+    except metadata.PackageNotFoundError:
         return
     if installed.is_dir():
         __path__[:] = [str(installed)]
@@ -61,9 +61,9 @@ _prefer_built_package()
 def __getattr__(name: str) -> Any:
     # Public names load on first use: `--version` and `doctor` must not pay for NumPy.
     if name == "__version__":
-        import importlib.metadata
+        from importlib import metadata
 
-        return importlib.metadata.version("pockettts-fast")
+        return metadata.version("pockettts-fast")
     if name in _HOMES:
         try:
             module = importlib.import_module(f"pockettts_fast.{_HOMES[name]}")

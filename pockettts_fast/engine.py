@@ -36,7 +36,9 @@ _FRAMES_AHEAD = 750
 _FRAMES_PER_DECODE = 8
 """Frames decoded a call when several wait: longer calls save little more and delay a cancellation."""
 _POLL_S = 0.05
-"""How often a thread that waits looks at the caller's stop event and at the end of the process."""
+"""How often a thread that waits looks whether it should end."""
+_LONGEST_CALL_S = 5.0
+"""More than a call of a stage lasts; see :meth:`_Pipeline.cancel`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,22 @@ class GenerationReport:
     prefill_s: float = 0.0
     lm_s: float = 0.0
     codec_s: float = 0.0
+
+
+class _Thread(threading.Thread):
+    """A thread of a generation."""
+
+
+def _nobody_can_read() -> bool:
+    """Whether the main thread is over and no other thread keeps the process alive for its own work.
+
+    The threads of a generation are no daemons, which could not be ended in the middle of a computation; a
+    process that waits for them would never end if they did not see that all others are gone.
+    """
+    if threading.main_thread().is_alive():
+        return False
+    others = (thread for thread in threading.enumerate() if not isinstance(thread, _Thread))
+    return all(thread.daemon or not thread.is_alive() for thread in others)
 
 
 @dataclass(frozen=True)
@@ -111,8 +129,8 @@ class _Pipeline:
         self._cancelled = False
         self._error: BaseException | None = None
         self._threads = [
-            threading.Thread(target=self._guard, args=(self._generate,), name="pockettts-lm"),
-            threading.Thread(target=self._guard, args=(self._decode,), name="pockettts-codec"),
+            _Thread(target=self._guard, args=(self._generate,), name="pockettts-lm"),
+            _Thread(target=self._guard, args=(self._decode,), name="pockettts-codec"),
         ]
         self._started_at = 0.0
 
@@ -145,25 +163,29 @@ class _Pipeline:
         self._report.elapsed_s = time.perf_counter() - self._started_at
         return audio
 
+    def abandon(self) -> None:
+        """Ends both threads soon, without a lock and without waiting.
+
+        What the garbage collector calls may run anywhere, even in one of these threads within its lock.
+        """
+        self._cancelled = True
+
     def cancel(self) -> None:
-        """Ends both threads after the call they are in; returns when they are gone."""
+        """Ends both threads after the call they are in, and waits for that."""
+        self.abandon()
+        if threading.get_ident() in (thread.ident for thread in self._threads):
+            return
         with self._changed:
-            self._cancelled = True
             self._changed.notify_all()
         for thread in self._threads:
-            # A collected generation may be finalised by any thread, even one of its own.
-            if thread is not threading.current_thread() and thread.ident is not None:
-                thread.join()
+            if thread.ident is not None:
+                # Bounded, since a generator around the stream may be closed by the garbage collector too.
+                thread.join(_LONGEST_CALL_S)
 
     # --- the threads' side ---------------------------------------------------------------------------
 
     def _should_end(self) -> bool:
-        # Non-daemon threads keep a finished process alive: they end with the main thread instead.
-        return (
-            self._cancelled
-            or (self._stop is not None and self._stop.is_set())
-            or not threading.main_thread().is_alive()
-        )
+        return self._cancelled or (self._stop is not None and self._stop.is_set()) or _nobody_can_read()
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
@@ -229,7 +251,7 @@ class _Pipeline:
         """Waiting frames of one part, at least one and at most ``most``; none at the end."""
         with self._changed:
             while not (self._frames or self._all_generated or self._should_end()):
-                self._changed.wait(_POLL_S if self._stop is not None else None)
+                self._changed.wait(_POLL_S)
             taken: list[_Frame] = []
             while self._frames and len(taken) < most and not (taken and self._frames[0].starts_part):
                 taken.append(self._frames.popleft())
@@ -301,15 +323,16 @@ class AudioStream(Generator[FloatArray, None, None]):
         raise typ if val is None else val if isinstance(val, BaseException) else typ(val)
 
     def close(self) -> None:
-        """Ends the generation; returns when its threads are gone. Safe to call again."""
+        """Ends the generation and waits for its threads. Safe to call again."""
         self._ended = True
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None and self._pid == os.getpid():
             pipeline.cancel()
 
     def __del__(self) -> None:
-        if getattr(self, "_pipeline", None) is not None:
-            self.close()
+        pipeline = getattr(self, "_pipeline", None)
+        if pipeline is not None:
+            pipeline.abandon()
 
 
 def stream_audio(

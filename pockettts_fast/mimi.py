@@ -4,6 +4,7 @@ Binds a configuration and its checkpoint names to ``_core.CodecDecoder`` and ``_
 Source of the rules: ``pocket_tts.models.mimi``.
 """
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,26 @@ class MimiEncoder:
             for start in range(0, len(frames), _ENCODER_FRAMES)
         ]
         return np.concatenate(parts)
+
+
+class LazyMimiEncoder:
+    """The encoder, packed at the first recording: speech with saved voices never needs it.
+
+    Owns the weights until then and closes them; safe to use from several threads.
+    """
+
+    def __init__(self, config: Config, weights: WeightSet, pool: "_core.Pool") -> None:
+        self._config = config
+        self._weights: WeightSet | None = weights
+        self._pool = pool
+        self._encoder: MimiEncoder | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> MimiEncoder:
+        with self._lock:
+            if self._encoder is None:
+                assert self._weights is not None
+                self._encoder = MimiEncoder(self._config, self._weights, self._pool)
+                self._weights.close()
+                self._weights = None
+            return self._encoder

@@ -26,7 +26,7 @@ from pockettts_fast.defaults import (
 )
 from pockettts_fast.errors import ConfigError, NotYetSupportedError
 from pockettts_fast.flow_lm import FlowLM
-from pockettts_fast.mimi import MimiDecoder, MimiEncoder
+from pockettts_fast.mimi import LazyMimiEncoder, MimiDecoder
 from pockettts_fast.sampling import NoiseSource
 from pockettts_fast.text import TextChunk, TextOptions
 from pockettts_fast.tokenizer import load_tokenizer
@@ -41,6 +41,7 @@ FloatArray = npt.NDArray[np.float32]
 
 PRECISIONS = ("float32", "int8", "int8-bf16")
 _DEMO_NOTICE = "The demo model has random weights: it shows that everything runs, but it makes noise, not speech."
+_MOST_THREADS = 1024
 _FADES_PER_SECOND = 200  # every text chunk fades in over 5 ms
 
 
@@ -81,8 +82,11 @@ class TTSModel:
         self.has_voice_cloning = weights.has_voice_cloning
         self.precision = PRECISIONS[0]
         self.notice = _DEMO_NOTICE if language == DEMO_LANGUAGE else None
-        # Fail here rather than in the middle of a first sentence.
-        NoiseSource(0, config.latent_dim, temp, noise_clamp)
+        try:
+            # Fail here rather than in the middle of a first sentence.
+            NoiseSource(0, config.latent_dim, temp, noise_clamp)
+        except ValueError as err:
+            raise ConfigError(str(err)) from None
         table = config.flow_lm.lookup_table
         self._tokenizer = load_tokenizer(table.n_bins, table.tokenizer_path, table.tokenizer)
         self._text_options = TextOptions.from_config(config)
@@ -91,13 +95,10 @@ class TTSModel:
         weights.advise_dontneed()
         self._decoder = MimiDecoder(config, weights, self._pool)
         weights.advise_dontneed()
-        self._encoder: MimiEncoder | None = None
-        self._encoder_lock = threading.Lock()
-        self._weights: WeightSet | None = weights  # until the encoder has been packed
         self._voices = VoiceReader(
             config,
             self._flow_lm,
-            self._get_encoder,
+            LazyMimiEncoder(config, weights, self._pool),
             language=language,
             has_voice_cloning=weights.has_voice_cloning,
             has_custom_weights=weights.has_custom_weights,
@@ -147,8 +148,8 @@ class TTSModel:
         if lsd_decode_steps is not None:
             logger.warning("lsd_decode_steps is deprecated: use sampler_decode_steps.")
             sampler_decode_steps = lsd_decode_steps
-        steps = _whole("sampler_decode_steps", sampler_decode_steps, least=1)
-        cores = _core.usable_cores() if threads is None else _whole("threads", threads, least=1)
+        steps = _whole("sampler_decode_steps", sampler_decode_steps, 1)
+        cores = _core.usable_cores() if threads is None else _whole("threads", threads, 1, _MOST_THREADS)
         try:
             _core.active_isa()
         except ValueError as err:
@@ -157,10 +158,11 @@ class TTSModel:
             language = DEFAULT_LANGUAGE if language is None else language
             config = language_config_path(language)
         model_config = load_config(config)
-        temp = model_config.default_temperature if temp is None else temp
-        eos_threshold = model_config.default_eos_threshold if eos_threshold is None else float(eos_threshold)
-        if math.isnan(eos_threshold):
-            raise ConfigError("The eos_threshold is NaN: give a number, such as -4.0.")
+        temp = _number("temp", model_config.default_temperature if temp is None else temp)
+        noise_clamp = None if noise_clamp is None else _number("noise_clamp", noise_clamp)
+        eos_threshold = _number(
+            "eos_threshold", model_config.default_eos_threshold if eos_threshold is None else eos_threshold
+        )
         logger.info("Loading model from %s", config)
         weights = load_tensors(model_config, checkpoint)
         try:
@@ -238,16 +240,6 @@ class TTSModel:
         """Save a voice as ``.safetensors``; see :func:`pockettts_fast.export_model_state`."""
         write_model_state(model_state, dest)
 
-    def _get_encoder(self) -> MimiEncoder:
-        """The codec's encoder, packed at the first recording: speech with saved voices never needs it."""
-        with self._encoder_lock:
-            if self._encoder is None:
-                assert self._weights is not None
-                self._encoder = MimiEncoder(self.config, self._weights, self._pool)
-                self._weights.close()
-                self._weights = None
-            return self._encoder
-
     # --- speech --------------------------------------------------------------------------------------
 
     def split_text(self, text: str, max_tokens: int = MAX_TOKENS_PER_CHUNK) -> list[TextChunk]:
@@ -317,7 +309,9 @@ class TTSModel:
         if frames_after_eos is None:
             frames_after_eos = self.config.model_recommended_frames_after_eos
         else:
-            frames_after_eos = _whole("frames_after_eos", frames_after_eos, least=0)
+            frames_after_eos = _whole("frames_after_eos", frames_after_eos, 0)
+        if stop is not None and not hasattr(stop, "is_set"):
+            raise ConfigError(f"stop is {stop!r}: give a threading.Event.")
         chunks = self.split_text(text_to_generate, max_tokens)
         return engine.stream_audio(
             self._flow_lm,
@@ -381,11 +375,22 @@ def _check_precision(quantize: bool, precision: str) -> None:
         raise NotYetSupportedError(f"{asked} is not available yet: use precision='float32'.")
 
 
-def _whole(name: str, value: Any, *, least: int) -> int:
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     try:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool) or number < least:
-        raise ConfigError(f"{name} is {value!r}: give a whole number of at least {least}.")
+    if number is None or isinstance(value, bool) or number < least or (most is not None and number > most):
+        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name} is {value!r}: give a whole number {bound}.")
+    return number
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, (bool, str, bytes)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        raise ConfigError(f"{name} is {value!r}: give a number.")
     return number

@@ -6,7 +6,6 @@ local or at an ``hf://`` or ``https://`` address. Source: ``TTSModel.get_state_f
 """
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pockettts_fast.defaults import PREDEFINED_VOICE_RECORDINGS, predefined_voic
 from pockettts_fast.errors import AudioError, MissingFileError, VoiceError
 from pockettts_fast.flow_lm import FlowLM
 from pockettts_fast.hub import path_part, resolve, scheme_of
-from pockettts_fast.mimi import MimiEncoder
+from pockettts_fast.mimi import LazyMimiEncoder
 from pockettts_fast.voice_state import ModelState, check_model_state, read_model_state
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class VoiceReader:
         self,
         config: Config,
         flow_lm: FlowLM,
-        encoder: Callable[[], MimiEncoder],
+        encoder: LazyMimiEncoder,
         *,
         language: str | None,
         has_voice_cloning: bool,
@@ -120,7 +119,7 @@ class VoiceReader:
             )
         prompt = prepare_prompt(samples, rate, self._config.mimi.sample_rate)
         logger.info("Encoding %.1f s of voice prompt", len(prompt) / self._config.mimi.sample_rate)
-        return self._flow_lm.to_model_state(self._flow_lm.state_from_prompt(self._encoder().encode(prompt)))
+        return self._flow_lm.to_model_state(self._flow_lm.state_from_prompt(self._encoder.get().encode(prompt)))
 
 
 class _UnknownVoiceError(VoiceError, MissingFileError):

@@ -104,8 +104,9 @@ void Transformer::attend(const Context& context, const Layer& layer, int index, 
   int task_count = 0;
   for (int s = 0; s < rows.streams; ++s) task_count += (rows.counts[s] + kQueries - 1) / kQueries * heads;
   Task* tasks = context.scratch.of<Task>(static_cast<std::size_t>(task_count));
-  const std::size_t scores_size =
-      static_cast<std::size_t>(kAttentionTile) * ((longest + kQueries + 31) / 16 * 16);
+  // A tile keeps the scores of what its queries see, which a window bounds.
+  const int seen = shape_.window > 0 ? std::min(longest, shape_.window + kAttentionTile) : longest;
+  const std::size_t scores_size = static_cast<std::size_t>(kAttentionTile) * ((seen + kQueries + 31) / 16 * 16);
   float* scores = context.scratch.floats(scores_size * task_count);
   double work = 0;
   int n = 0;
@@ -115,8 +116,8 @@ void Transformer::attend(const Context& context, const Layer& layer, int index, 
       for (int head = 0; head < heads; ++head)
         tasks[n++] = {s, head, q, std::min(kQueries, rows.counts[s] - q), row};
     row += static_cast<std::size_t>(rows.counts[s]) * qkv_width;
-    const int seen = states[s]->layers[index].slot();
-    work += 4.0 * rows.counts[s] * width * (shape_.window > 0 ? std::min(seen, shape_.window) : seen);
+    const int keys = states[s]->layers[index].slot();
+    work += 4.0 * rows.counts[s] * width * (shape_.window > 0 ? std::min(keys, shape_.window) : keys);
   }
   parallel_for(context.pool, task_count, work, [&](int i) {
     const Task& task = tasks[i];
