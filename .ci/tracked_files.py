@@ -28,9 +28,7 @@ def main() -> int:
             continue
         for number, line in enumerate(content.split(b"\n"), 1):
             if found := MACHINE_PATHS.search(line):
-                faults.append(
-                    f"{name}:{number} names a place of one machine: {found[0].decode(errors='replace')}"
-                )
+                faults.append(f"{name}:{number} names a place of one machine: {found[0].decode(errors='replace')}")
     print(*faults, sep="\n")
     return 1 if faults else 0
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-
 _Floats = npt.NDArray[np.float32]
 _Tensors = Mapping[str, tuple[npt.NDArray[np.uint8], str, tuple[int, ...]]]
 """Name -> bytes, element type ("F32", "F16", "BF16") and shape."""
@@ -36,12 +35,8 @@ class Backbone:
     def new_state(self, capacity: int = 0) -> BackboneState: ...
     def load_state(self, caches: Sequence[_Floats], length: int, capacity: int) -> BackboneState: ...
     def prefill_text(self, states: Sequence[BackboneState], ids: Sequence[npt.NDArray[np.int32]]) -> None: ...
-    def prefill_prompt(
-        self, states: Sequence[BackboneState], prompts: Sequence[_Floats], start: bool
-    ) -> None: ...
-    def step(
-        self, states: Sequence[BackboneState], latents: _Floats, noise: _Floats
-    ) -> tuple[_Floats, _Floats]: ...
+    def prefill_prompt(self, states: Sequence[BackboneState], prompts: Sequence[_Floats], start: bool) -> None: ...
+    def step(self, states: Sequence[BackboneState], latents: _Floats, noise: _Floats) -> tuple[_Floats, _Floats]: ...
 
 class CodecState:
     def copy(self) -> CodecState: ...
@@ -66,7 +61,13 @@ class CodecEncoder:
 
 class _PackedLinear:
     def __init__(
-        self, isa: str, threads: int, weight: _Floats, bias: _Floats | None = None, scale: _Floats | None = None
+        self,
+        isa: str,
+        threads: int,
+        weight: _Floats,
+        bias: _Floats | None = None,
+        scale: _Floats | None = None,
+        precision: str = "float32",
     ) -> None: ...
     def apply(self, x: _Floats, activation: str = "none", residual: _Floats | None = None) -> _Floats: ...
     @property
@@ -83,6 +84,7 @@ class _Conv1d:
         dilation: int = 1,
         replicate: bool = False,
         before: str = "none",
+        precision: str = "float32",
     ) -> None: ...
     def step(self, chunk: _Floats) -> _Floats: ...
 
@@ -95,6 +97,7 @@ class _ConvTranspose1d:
         bias: _Floats | None = None,
         stride: int = 1,
         before: str = "none",
+        precision: str = "float32",
     ) -> None: ...
     def step(self, chunk: _Floats) -> _Floats: ...
 
@@ -108,9 +111,7 @@ class kernels:
     @staticmethod
     def depthwise_upsample(isa: str, chunks: Sequence[_Floats], weight: _Floats) -> _Floats: ...
     @staticmethod
-    def attention(
-        isa: str, q: _Floats, k: _Floats, v: _Floats, chunks: Sequence[int], window: int = 0
-    ) -> _Floats: ...
+    def attention(isa: str, q: _Floats, k: _Floats, v: _Floats, chunks: Sequence[int], window: int = 0) -> _Floats: ...
     @staticmethod
     def layer_norm(
         isa: str,
@@ -125,3 +126,7 @@ class kernels:
     def activate(isa: str, name: str, x: _Floats) -> _Floats: ...
     @staticmethod
     def rope(isa: str, x: _Floats, cosine: _Floats, sine: _Floats) -> _Floats: ...
+    @staticmethod
+    def read_bandwidth(isa: str, threads: int = 1, megabytes: int = 512, passes: int = 5) -> list[float]: ...
+    @staticmethod
+    def peak(isa: str, precision: str = "float32", seconds: float = 0.2, threads: int = 1) -> list[float]: ...

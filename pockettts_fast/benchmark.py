@@ -175,9 +175,7 @@ def text_that_lasts(model: TTSModel, seconds: float, source: str) -> str:
 def length_limit_s(model: TTSModel, text: str) -> float:
     """Seconds after which the speech of ``text`` is cut off when its end is not detected."""
     chunks = model.split_text(text, MAX_TOKENS_PER_CHUNK)
-    return sum(
-        len(chunk.token_ids) / TOKENS_PER_SECOND_ESTIMATE + GENERATION_SECONDS_PADDING for chunk in chunks
-    )
+    return sum(len(chunk.token_ids) / TOKENS_PER_SECOND_ESTIMATE + GENERATION_SECONDS_PADDING for chunk in chunks)
 
 
 def memory_mb() -> tuple[float | None, float | None]:

@@ -110,9 +110,7 @@ def _check_nodes(root: "yaml.Node", where: str) -> None:
                 if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                     if (key.tag, key.value) in seen:
                         line = key.start_mark.line + 1
-                        raise ConfigError(
-                            f"{where}, line {line}: the key {_short(key.value)} is there twice."
-                        )
+                        raise ConfigError(f"{where}, line {line}: the key {_short(key.value)} is there twice.")
                     seen.add((key.tag, key.value))
                 size += size_of(key) + size_of(value)
         elif isinstance(node, yaml.SequenceNode):

@@ -26,9 +26,7 @@ TOKENS_PER_SECOND_ESTIMATE = 3.0
 GENERATION_SECONDS_PADDING = 2.0
 
 _TEXTS = {
-    "english": (
-        "Hello world. I am Kyutai's Pocket TTS. I'm fast enough to run on small CPUs. I hope you'll like me."
-    ),
+    "english": ("Hello world. I am Kyutai's Pocket TTS. I'm fast enough to run on small CPUs. I hope you'll like me."),
     "french": (
         "Bonjour le monde. Je suis le TTS de poche de Kyutai. "
         "Je suis assez rapide pour fonctionner sur de petits CPU. J'espère que vous m'aimerez."
@@ -97,9 +95,7 @@ PREDEFINED_VOICE_RECORDINGS: dict[str, str] = {
     "lola": f"{_MODEL_REPOSITORY}/common_voice_es_19762977-enhanced-v2.mp3@{_MODEL_VOICES_COMMIT}",
     "juergen": f"{_MODEL_REPOSITORY}/de-DE-juergen.mp3@{_MODEL_VOICES_COMMIT}",
     "rafael": f"{_MODEL_REPOSITORY}/g-Vi8PgmSY0-enhanced-v2.wav@{_MODEL_VOICES_COMMIT}",
-    "daan": (
-        f"{_MODEL_REPOSITORY}/cml_tts_nl_11290_9412_000030_0001.flac@2dd944b099d06bb9edbd221fef138685711d9bf0"
-    ),
+    "daan": (f"{_MODEL_REPOSITORY}/cml_tts_nl_11290_9412_000030_0001.flac@2dd944b099d06bb9edbd221fef138685711d9bf0"),
     "estelle": (
         f"{_VOICES_REPOSITORY}/unmute-prod-website/developpeuse-3.wav@1fc7395b7e012e2bbebfca14b942a4ef62ccc899"
     ),

@@ -33,8 +33,11 @@ FloatArray = npt.NDArray[np.float32]
 
 _FRAMES_AHEAD = 750
 """Frames (60 s of audio) the language model may be ahead of the consumer."""
-_FRAMES_PER_DECODE = 8
-"""Frames decoded a call when several wait: longer calls save little more and delay a cancellation."""
+_FRAMES_PER_DECODE = 4
+"""Frames decoded a call when several wait: longer calls save little more, take megabytes and delay an end."""
+_LEAD_S = 0.5
+"""Once this much audio is decoded ahead of its playing, frames are decoded by the full call (see above): the codec's
+weights are then read from memory once for all of them. 7 % more speed with int8-bf16 on two cores."""
 _POLL_S = 0.05
 """How often a thread that waits looks whether it should end."""
 _LONGEST_CALL_S = 5.0
@@ -109,6 +112,7 @@ class _Pipeline:
         noise: NoiseSource,
         eos_threshold: float,
         fade_samples: int,
+        frame_s: float,
         stop: threading.Event | None,
         report: GenerationReport,
     ) -> None:
@@ -118,6 +122,7 @@ class _Pipeline:
         self._noise = noise
         self._eos_threshold = np.float32(eos_threshold)
         self._fade_samples = fade_samples
+        self._frame_s = frame_s
         self._stop = stop
         self._report = report
         self._changed = threading.Condition()
@@ -247,10 +252,10 @@ class _Pipeline:
             if part.close_state is not None:
                 part.close_state(state)
 
-    def _take_frames(self, most: int) -> list[_Frame]:
-        """Waiting frames of one part, at least one and at most ``most``; none at the end."""
+    def _take_frames(self, least: int, most: int) -> list[_Frame]:
+        """Waiting frames of one part, at most ``most``; none at the end. Waits until there are ``least``."""
         with self._changed:
-            while not (self._frames or self._all_generated or self._should_end()):
+            while not (len(self._frames) >= least or self._all_generated or self._should_end()):
                 self._changed.wait(_POLL_S)
             taken: list[_Frame] = []
             while self._frames and len(taken) < most and not (taken and self._frames[0].starts_part):
@@ -260,9 +265,10 @@ class _Pipeline:
 
     def _decode(self) -> None:
         state = self._decoder.new_state()
-        most = 1  # the first frame never waits for a second one
-        while frames := self._take_frames(most):
-            most = _FRAMES_PER_DECODE
+        first_at, decoded_s = 0.0, 0.0
+        # The first frame never waits for a second one.
+        least = most = 1
+        while frames := self._take_frames(least, most):
             before = time.perf_counter()
             if frames[0].starts_part:
                 state = self._decoder.new_state()
@@ -274,6 +280,11 @@ class _Pipeline:
             with self._changed:
                 self._audio.append(audio)
                 self._changed.notify_all()
+            now = time.perf_counter()
+            first_at = first_at or now
+            decoded_s += len(frames) * self._frame_s
+            most = _FRAMES_PER_DECODE
+            least = most if decoded_s - (now - first_at) > _LEAD_S else 1
 
 
 class AudioStream(Generator[FloatArray, None, None]):
@@ -343,12 +354,13 @@ def stream_audio(
     *,
     eos_threshold: float,
     fade_samples: int,
+    frame_s: float,
     stop: threading.Event | None,
     seed: int | None,
 ) -> AudioStream:
     """Speaks ``parts`` one after the other; nothing is computed before the first ``next()``."""
 
     def make_pipeline(report: GenerationReport) -> _Pipeline:
-        return _Pipeline(flow_lm, decoder, parts, noise, eos_threshold, fade_samples, stop, report)
+        return _Pipeline(flow_lm, decoder, parts, noise, eos_threshold, fade_samples, frame_s, stop, report)
 
     return AudioStream(make_pipeline, GenerationReport(seed=seed))

@@ -50,9 +50,5 @@ class GenerationError(PocketTTSError, RuntimeError):
     """Generation failed or was used after its end (for instance in a forked child)."""
 
 
-class NotYetSupportedError(PocketTTSError, NotImplementedError):
-    """Part of the documented interface that this release does not provide yet."""
-
-
 class DependencyError(PocketTTSError, ImportError):
     """An optional library is needed for this operation and is not installed."""

@@ -23,8 +23,15 @@ _PREFILL_ROWS = 512
 class FlowLM:
     """FlowLM transformer with its flow head and end-of-speech head; immutable, shared by all streams."""
 
-    def __init__(self, config: Config, weights: WeightSet, pool: "_core.Pool", steps: int) -> None:
-        """Packs the weights; ``steps`` is the number of sampler steps (it fixes the time embeddings)."""
+    def __init__(
+        self, config: Config, weights: WeightSet, pool: "_core.Pool", steps: int, precision: str = "float32"
+    ) -> None:
+        """Packs the weights.
+
+        Args:
+            steps: number of sampler steps; it fixes the time embeddings.
+            precision: ``"float32"`` or ``"int8"``: of the transformer's and most of the flow head's linears.
+        """
         flow_lm = config.flow_lm
         transformer = flow_lm.transformer
         self.latent_dim = config.latent_dim
@@ -50,6 +57,7 @@ class FlowLM:
             "flow_depth": flow_lm.flow.depth,
             "flow_type": flow_lm.flow.type,
             "steps": steps,
+            "precision": precision,
             "condition": flow_lm.condition_dim,
             "vocabulary": flow_lm.lookup_table.n_bins + 1,
             "table_rank": flow_lm.lookup_table.rank or 0,

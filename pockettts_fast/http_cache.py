@@ -180,9 +180,7 @@ def _download(url: str, part: BinaryIO, target: str) -> None:
             return
         except _InterruptedDownloadError as err:
             if attempt == _ATTEMPTS:
-                raise DownloadError(
-                    f"{target} arrived incomplete {_ATTEMPTS} times ({err}): try again later."
-                ) from err
+                raise DownloadError(f"{target} arrived incomplete {_ATTEMPTS} times ({err}): try again later.") from err
             logger.info("%s: %s, trying again", target, err)
             time.sleep(_RETRY_DELAY_S * attempt)
 
@@ -260,9 +258,7 @@ def _status_error(status: int, target: str) -> DownloadError:
     if status in (404, 410):
         return DownloadError(f"{target} does not exist on the server (HTTP {status}): check the address.")
     if 300 <= status < 400:
-        return DownloadError(
-            f"{target} redirects too often or nowhere (HTTP {status}): use its final address."
-        )
+        return DownloadError(f"{target} redirects too often or nowhere (HTTP {status}): use its final address.")
     return DownloadError(f"{target} cannot be downloaded (HTTP {status}): try again later.")
 
 
@@ -279,8 +275,7 @@ def _opener() -> "OpenerDirector":
             if scheme != "https" and (scheme != "http" or req.type == "https"):
                 fp.close()
                 raise DownloadError(
-                    f"{_shown(req.full_url)} redirects to {_shown(newurl)}, which is not https: use another "
-                    "address."
+                    f"{_shown(req.full_url)} redirects to {_shown(newurl)}, which is not https: use another address."
                 )
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -43,9 +43,7 @@ class HubAddress:
             and (not at or (revision and ".." not in revision))
         )
         if not well_formed:
-            raise DownloadError(
-                f"The address {address!r} is malformed: write hf://owner/name/path/to/file[@revision]."
-            )
+            raise DownloadError(f"The address {address!r} is malformed: write hf://owner/name/path/to/file[@revision].")
         return cls(f"{owner}/{name}", filename, revision or None)
 
 
@@ -111,9 +109,7 @@ def _local(address: str | Path, what: str) -> Path:
     except (OSError, ValueError) as err:
         # ValueError: a NUL in the path.
         reason = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
-        raise MissingFileError(
-            f"The {what} {str(address)!r} cannot be opened ({reason}): check the path."
-        ) from err
+        raise MissingFileError(f"The {what} {str(address)!r} cannot be opened ({reason}): check the path.") from err
     raise MissingFileError(f"The {what} {str(address)!r} is {kind}: give the path of a file.")
 
 
@@ -121,9 +117,7 @@ def _from_package(address: str, what: str) -> Path:
     inner = PurePosixPath(address.partition("://")[2])
     path = _PACKAGE_FOLDER / inner
     if inner.is_absolute() or ".." in inner.parts or "\0" in str(inner) or not path.is_file():
-        raise MissingFileError(
-            f"The {what} {address!r} is not part of this installation: install the package again."
-        )
+        raise MissingFileError(f"The {what} {address!r} is not part of this installation: install the package again.")
     return path
 
 

@@ -55,9 +55,11 @@ def _transformer_shape(transformer: MimiTransformerConfig) -> dict[str, Any]:
 class MimiDecoder:
     """Normalised latents to samples; immutable, shared by all streams."""
 
-    def __init__(self, config: Config, weights: WeightSet, pool: "_core.Pool") -> None:
+    def __init__(self, config: Config, weights: WeightSet, pool: "_core.Pool", precision: str = "float32") -> None:
+        """Packs the weights; ``precision`` is ``"float32"`` or ``"bf16"``."""
         mimi = config.mimi
         shape = {
+            "precision": precision,
             "seanet": _seanet_shape(mimi.decoding_seanet),
             "transformer": _transformer_shape(mimi.decoding_transformer),
             "resample": mimi.resample_stride,
@@ -85,6 +87,8 @@ class MimiEncoder:
     def __init__(self, config: Config, weights: WeightSet, pool: "_core.Pool") -> None:
         mimi = config.mimi
         shape = {
+            # A voice is encoded once and heard in every sentence: always exact.
+            "precision": "float32",
             "seanet": _seanet_shape(mimi.seanet),
             "transformer": _transformer_shape(mimi.transformer),
             "resample": mimi.resample_stride,

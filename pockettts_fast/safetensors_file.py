@@ -135,8 +135,7 @@ class TensorView:
             return widened
         if self.dtype not in _FLOAT_TYPES:
             raise WeightsError(
-                f"Tensor {self.name!r} of {self.source} holds {self.dtype} values; "
-                "F32, F16, BF16 or F64 were expected."
+                f"Tensor {self.name!r} of {self.source} holds {self.dtype} values; F32, F16, BF16 or F64 were expected."
             )
         values: npt.NDArray[Any] = self.data.view(_FLOAT_TYPES[self.dtype]).reshape(self.shape)
         if self.dtype == "F32" and values.flags.aligned:
@@ -356,9 +355,7 @@ def _read_entry(path: Path, name: str, entry: Any) -> _Description:
 def _is_size_list(value: Any) -> bool:
     # bool is an int to Python and not to JSON.
     return (
-        isinstance(value, list)
-        and len(value) <= 64
-        and all(type(item) is int and 0 <= item < 2**63 for item in value)
+        isinstance(value, list) and len(value) <= 64 and all(type(item) is int and 0 <= item < 2**63 for item in value)
     )
 
 

@@ -68,9 +68,7 @@ def vocabulary(n_bins: int) -> list[tuple[str, float]]:
     """
     least = 1 + len(_FIRST_CHARACTERS)
     if n_bins < least:
-        raise ConfigError(
-            f"A synthetic tokenizer needs at least {least} pieces, and {n_bins} were asked for."
-        )
+        raise ConfigError(f"A synthetic tokenizer needs at least {least} pieces, and {n_bins} were asked for.")
     scores: dict[str, float] = {_UNKNOWN: 0.0}
     for piece, score in _scored_pieces():
         if len(scores) == n_bins:

@@ -95,18 +95,14 @@ def prepare_text(text: str, options: TextOptions) -> PreparedText:
         raise TextError(f"The text is of type {type(text).__name__}: it must be a string.")
     text = text.strip()
     if options.replace_characters:
-        text = " ".join(
-            text.translate({ord(old): new for old, new in options.replace_characters.items()}).split()
-        )
+        text = " ".join(text.translate({ord(old): new for old, new in options.replace_characters.items()}).split())
         # '"Hi?", she said' without its quotes would go on with a comma after the question mark.
         text = _STRAY_MARK.sub(r"\1", text)
     if not text:
         raise TextError("The text is empty: give at least one word.")
     surrogate = _SURROGATE.search(text)
     if surrogate:
-        raise TextError(
-            f"The text holds the lone surrogate U+{ord(surrogate[0]):04X}: give valid Unicode text."
-        )
+        raise TextError(f"The text holds the lone surrogate U+{ord(surrogate[0]):04X}: give valid Unicode text.")
     text = text.replace("\n", " ").replace("\r", " ").replace("  ", " ")
     if options.remove_semicolons:
         text = text.replace(";", ",")

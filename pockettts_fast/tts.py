@@ -24,7 +24,7 @@ from pockettts_fast.defaults import (
     MAX_TOKENS_PER_CHUNK,
     TOKENS_PER_SECOND_ESTIMATE,
 )
-from pockettts_fast.errors import ConfigError, NotYetSupportedError
+from pockettts_fast.errors import ConfigError
 from pockettts_fast.flow_lm import FlowLM
 from pockettts_fast.mimi import LazyMimiEncoder, MimiDecoder
 from pockettts_fast.sampling import NoiseSource
@@ -39,7 +39,8 @@ logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
 
-PRECISIONS = ("float32", "int8", "int8-bf16")
+PRECISIONS = {"float32": ("float32", "float32"), "int8": ("int8", "float32"), "int8-bf16": ("int8", "bf16")}
+"""Name -> arithmetic of the language model and of the codec's decoder."""
 _DEMO_NOTICE = "The demo model has random weights: it shows that everything runs, but it makes noise, not speech."
 _MOST_THREADS = 1024
 _FADES_PER_SECOND = 200  # every text chunk fades in over 5 ms
@@ -72,6 +73,7 @@ class TTSModel:
         eos_threshold: float,
         threads: int,
         language: str | None,
+        precision: str = "float32",
     ) -> None:
         """Packs ``weights`` for this processor and takes ownership of them; use :meth:`load_model`."""
         self.config = config
@@ -80,7 +82,7 @@ class TTSModel:
         self.noise_clamp = noise_clamp
         self.eos_threshold = eos_threshold
         self.has_voice_cloning = weights.has_voice_cloning
-        self.precision = PRECISIONS[0]
+        self.precision = precision
         self.notice = _DEMO_NOTICE if language == DEMO_LANGUAGE else None
         try:
             # Fail here rather than in the middle of a first sentence.
@@ -91,9 +93,9 @@ class TTSModel:
         self._tokenizer = load_tokenizer(table.n_bins, table.tokenizer_path, table.tokenizer)
         self._text_options = TextOptions.from_config(config)
         self._pool = _core.Pool(threads)
-        self._flow_lm = FlowLM(config, weights, self._pool, sampler_decode_steps)
+        self._flow_lm = FlowLM(config, weights, self._pool, sampler_decode_steps, PRECISIONS[precision][0])
         weights.advise_dontneed()
-        self._decoder = MimiDecoder(config, weights, self._pool)
+        self._decoder = MimiDecoder(config, weights, self._pool, PRECISIONS[precision][1])
         weights.advise_dontneed()
         self._voices = VoiceReader(
             config,
@@ -130,21 +132,21 @@ class TTSModel:
             sampler_decode_steps: steps of the flow head per frame, at least 1.
             noise_clamp: truncates the noise to this magnitude; None for no bound.
             eos_threshold: speech ends when its logit is strictly greater; default from the configuration.
-            quantize: int8 arithmetic; not available yet.
+            quantize: the same as ``precision="int8"``.
             checkpoint: training checkpoint (``.pt``) to play instead of the configuration's weights; needs torch.
             lsd_decode_steps: deprecated name of ``sampler_decode_steps``.
-            precision: ``"float32"``; ``"int8"`` and ``"int8-bf16"`` are not available yet.
+            precision: ``"float32"`` (exact); ``"int8"``: the language model's linears in int8, with scales per output
+                channel and, found on the fly, per row; ``"int8-bf16"``: the codec's decoder in bfloat16 besides.
             threads: most cores to use at once; default: those of the affinity mask, lowered by a CPU quota.
 
         Raises:
             ConfigError, MissingFileError: no such language or file, or an impossible configuration or argument.
             WeightsError, TokenizerError: a file is damaged or does not fit the configuration.
             DownloadError: a file is neither cached nor downloadable now.
-            NotYetSupportedError: ``quantize`` or another precision than float32.
         """
         if language is not None and config is not None:
             raise ConfigError("Both language and config are given: choose one of them.")
-        _check_precision(quantize, precision)
+        precision = _checked_precision(quantize, precision)
         if lsd_decode_steps is not None:
             logger.warning("lsd_decode_steps is deprecated: use sampler_decode_steps.")
             sampler_decode_steps = lsd_decode_steps
@@ -175,6 +177,7 @@ class TTSModel:
                 eos_threshold=eos_threshold,
                 threads=cores,
                 language=language,
+                precision=precision,
             )
         except BaseException:
             weights.close()
@@ -320,6 +323,7 @@ class TTSModel:
             noise,
             eos_threshold=self.eos_threshold,
             fade_samples=self.sample_rate // _FADES_PER_SECOND,
+            frame_s=1.0 / self.config.mimi.frame_rate,
             stop=stop,
             seed=seed,
         )
@@ -367,12 +371,10 @@ def export_model_state(model_state: ModelState, dest: str | Path) -> None:
     write_model_state(model_state, dest)
 
 
-def _check_precision(quantize: bool, precision: str) -> None:
+def _checked_precision(quantize: bool, precision: str) -> str:
     if precision not in PRECISIONS:
         raise ConfigError(f"The precision {precision!r} does not exist: choose one of {', '.join(PRECISIONS)}.")
-    if quantize or precision != PRECISIONS[0]:
-        asked = "quantize=True" if quantize else f"precision={precision!r}"
-        raise NotYetSupportedError(f"{asked} is not available yet: use precision='float32'.")
+    return "int8" if quantize and precision == "float32" else precision
 
 
 def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:

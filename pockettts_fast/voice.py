@@ -115,7 +115,7 @@ class VoiceReader:
         self._check_cloning()
         if len(samples) < _SHORTEST_S * rate:
             raise AudioError(
-                f"{what} is {1000 * len(samples) / rate:.3g} ms long: give at least 20 ms, best 5 to 30 seconds of speech."
+                f"{what} is {1000 * len(samples) / rate:.3g} ms long: give at least 20 ms, best 5 to 30 s of speech."
             )
         prompt = prepare_prompt(samples, rate, self._config.mimi.sample_rate)
         logger.info("Encoding %.1f s of voice prompt", len(prompt) / self._config.mimi.sample_rate)

@@ -165,8 +165,7 @@ def _explain_modules(found: list[str], expected: list[str]) -> str:
         return f"The voice state holds {strange[0]!r}, and modules like {expected[0]!r} were expected."
     if len(found) != len(expected):
         return (
-            f"The voice is a state for another model: it has {len(found)} layers, and this model has "
-            f"{len(expected)}."
+            f"The voice is a state for another model: it has {len(found)} layers, and this model has {len(expected)}."
         )
     wrong = next(name for name in found if name not in known)
     return f"The voice is a state for another model: it holds {wrong!r}, which this model does not have."

@@ -144,9 +144,7 @@ def _seanet_decoder(config: SEANetConfig) -> _Named:
             index += 1
             yield from _residual_block(f"decoder.model.{index}", config, channels)
     index += 2
-    yield from _conv(
-        f"decoder.model.{index}.conv", config.n_filters, config.channels, config.last_kernel_size
-    )
+    yield from _conv(f"decoder.model.{index}.conv", config.n_filters, config.channels, config.last_kernel_size)
 
 
 def _residual_block(prefix: str, config: SEANetConfig, channels: int) -> _Named:

@@ -218,9 +218,7 @@ def _rename_flow_lm(checkpoint: Checkpoint) -> Tensors:
 def _rename_mimi(checkpoint: Checkpoint) -> Tensors:
     """The codec's tensors of a raw Mimi file, or of any file that has this package's ``mimi.*`` names."""
     if any(name.startswith("mimi.") for name in checkpoint):
-        return {
-            name.removeprefix("mimi."): view for name, view in checkpoint.items() if name.startswith("mimi.")
-        }
+        return {name.removeprefix("mimi."): view for name, view in checkpoint.items() if name.startswith("mimi.")}
     renamed: Tensors = {}
     for name, view in checkpoint.items():
         if name.endswith(".weight_v"):

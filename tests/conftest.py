@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from pockettts_fast import TTSModel
     from pockettts_fast.voice_state import ModelState
 
-VECTOR_ISAS = ("avx2", "avx512", "neon")  # those with a fused multiply-add: they promise equal bits
+VECTOR_ISAS = (
+    "avx2",
+    "avx512",
+    "avx512_vnni",
+    "avx512_bf16",
+    "neon",
+)  # those with a fused multiply-add: they promise equal bits
 
 
 def pytest_report_header() -> str:
@@ -27,10 +33,7 @@ def pytest_report_header() -> str:
     except ValueError as err:
         raise pytest.UsageError(str(err)) from err
     available, compiled = (", ".join(names) for names in (_core.available_isas(), _core.compiled_isas()))
-    return (
-        f"pockettts_fast: ISA {active} (can run: {available}; compiled: {compiled}), "
-        f"threads: {_core.usable_cores()}"
-    )
+    return f"pockettts_fast: ISA {active} (can run: {available}; compiled: {compiled}), threads: {_core.usable_cores()}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -68,7 +71,6 @@ def vector_isas() -> tuple[str, ...]:
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a tiny checkpoint once a session: (name of tiny_models, seed, eos_after, **more) -> its YAML."""
     import tiny_models
-
     from pockettts_fast.testing import write_checkpoint
 
     @functools.cache

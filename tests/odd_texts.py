@@ -1,6 +1,7 @@
 """Texts that are hard to prepare and to split: hand-picked ones, and random ones of the same ingredients."""
 
 import numpy as np
+
 from small_tokenizers import SENTENCES
 
 HAND_PICKED = (

@@ -39,9 +39,7 @@ class FlowLM:
     def prefill_text(self, state: State, ids: Sequence[int]) -> None:
         self.texts.append(ids)
 
-    def step(
-        self, states: Sequence[State], latents: np.ndarray, noise: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, states: Sequence[State], latents: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         time.sleep(self._delay)
         (state,) = states
         if state.step == self._fail_at:
@@ -121,6 +119,7 @@ def stream(
         noise or Noise(),  # type: ignore[arg-type]
         eos_threshold=THRESHOLD,
         fade_samples=FADE,
+        frame_s=0.08,
         stop=stop,
         seed=7,
     )

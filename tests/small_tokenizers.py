@@ -86,8 +86,6 @@ def write_all(folder: Path) -> dict[str, tuple[Path, str, int]]:
                     converted = json_tokenizer(model, fallback, decoder)
                     content = json.dumps(json.loads(converted.to_str())).encode()
                     keep(f"json_{name}_{decoder}", content, "tokenizers", converted.get_vocab_size())
-    bare = sentencepiece_model(
-        "unigram", True, normalization_rule_name="identity", remove_extra_whitespaces=False
-    )
+    bare = sentencepiece_model("unigram", True, normalization_rule_name="identity", remove_extra_whitespaces=False)
     keep("unigram_identity", bare, "sentencepiece", vocab_size(True))
     return written

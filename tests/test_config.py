@@ -317,9 +317,7 @@ def test_weights_that_add_up_are_accepted(sources: tuple[str | None, str | None,
     check_weight_sources(_with_sources(*sources), "test")
 
 
-@pytest.mark.parametrize(
-    "sources", [("f", None, None), ("f", None, "b"), (None, "m", None), (None, None, None)]
-)
+@pytest.mark.parametrize("sources", [("f", None, None), ("f", None, "b"), (None, "m", None), (None, None, None)])
 def test_weights_that_do_not_add_up_are_refused(sources: tuple[str | None, str | None, str | None]) -> None:
     config = _with_sources(*sources)
     with pytest.raises(ConfigError, match=r"test.*weights"):
@@ -386,9 +384,7 @@ MERGE_BOMB = b"a0: &a0 {x: 1}\n" + b"".join(
     ],
     ids=lambda value: value[:12].decode("latin-1") if isinstance(value, bytes) else None,
 )
-def test_a_file_that_is_no_configuration_gets_one_sentence(
-    write: Write, content: bytes, expected: str
-) -> None:
+def test_a_file_that_is_no_configuration_gets_one_sentence(write: Write, content: bytes, expected: str) -> None:
     path = write(content)
     message = _load_message(path)
     assert any(word in message for word in expected.split("|")), message
@@ -440,9 +436,7 @@ def test_a_near_miss_of_a_language_is_suggested() -> None:
         language_config_path("portugese")
 
 
-def test_the_demo_is_a_language_when_the_package_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_is_a_language_when_the_package_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_module, "_DEMO_CONFIG", tmp_path / "demo.yaml")
     assert "demo" not in available_languages()
     (tmp_path / "demo.yaml").write_text("")

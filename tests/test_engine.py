@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 import pytest
+
 import scripted_stages as script
+from pockettts_fast.engine import _FRAMES_AHEAD
 from reference.generation import ramp
 from scripted_stages import FADE, FRAME, NO, THRESHOLD, YES, own_threads, wait_until
-
-from pockettts_fast.engine import _FRAMES_AHEAD
 
 
 @pytest.fixture(autouse=True)

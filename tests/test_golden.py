@@ -7,13 +7,13 @@ live comparison in tests/parity measures it at 1e-6).
 
 import numpy as np
 import pytest
+
 import tiny_models
 from golden_cases import AUDIO_SCALE, AUDIO_STRIDE, CASES, PROMPT_SECONDS, Case, fingerprint
-from reference.closeness import rms
-
 from pockettts_fast import TTSModel
 from pockettts_fast.testing import random_weights, synthetic_prompt, write_checkpoint
 from pockettts_fast.voice_state import attention_module
+from reference.closeness import rms
 
 HALF = 2.0**-11  # half a step of float16, relatively
 FREE_RUNNING = 1e-5

@@ -11,8 +11,8 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from http_files import FileServer, ServedFile
 
+from http_files import FileServer, ServedFile
 from pockettts_fast import http_cache
 from pockettts_fast.errors import DownloadError, MissingFileError
 from pockettts_fast.hub import AccessDeniedError, HubAddress, is_offline, path_part, resolve, scheme_of
@@ -63,9 +63,7 @@ def test_a_local_file_is_itself(tmp_path: Path) -> None:
     assert resolve(str(path)) == path
 
 
-def test_a_relative_path_belongs_to_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_belongs_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.bin").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
     assert resolve("a.bin") == Path("a.bin")
@@ -184,9 +182,7 @@ def test_a_cached_commit_does_not_even_import_the_hub_library(tmp_path: Path) ->
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
-def test_a_file_that_is_not_cached_is_asked_for_with_all_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_not_cached_is_asked_for_with_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
     def download(**arguments: Any) -> str:
@@ -458,9 +454,7 @@ def test_a_body_that_stalls_is_given_up(server: FileServer, monkeypatch: pytest.
     assert "incomplete" in _fails(server.add("/f", ServedFile(CONTENT, delay_s=0.4)))
 
 
-@pytest.mark.parametrize(
-    "url", ["https://", "http:///path", "http://[::1/x", "http://h:99999/x", "http://h:x/"]
-)
+@pytest.mark.parametrize("url", ["https://", "http:///path", "http://[::1/x", "http://h:99999/x", "http://h:x/"])
 def test_an_impossible_url_is_refused(url: str) -> None:
     _fails(url)
 

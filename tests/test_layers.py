@@ -16,7 +16,7 @@ PYTHON_LAYERS = (
     ("errors", "defaults", "audio", "http_cache", "hub", "safetensors_file"),
     ("config_rules", "config", "weight_names", "weights", "voice_state", "testing_vocabulary", "testing"),
     ("flow_lm", "mimi"),
-    ("tokenizer", "text", "sampling", "voice"),
+    ("tokenizer", "text", "sampling", "voice", "testing_quality"),
     ("engine",),
     ("tts",),
     ("benchmark", "server", "integrations"),
@@ -61,9 +61,7 @@ def statements(node: ast.AST, in_function: bool = False) -> Iterator[tuple[ast.s
         if isinstance(child, (ast.Import, ast.ImportFrom)):
             yield child, in_function
         else:
-            yield from statements(
-                child, in_function or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
-            )
+            yield from statements(child, in_function or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
 
 def imported(statement: ast.stmt) -> list[str]:
@@ -105,9 +103,7 @@ def test_modules_do_not_import_each_other_in_a_circle():
     for path in modules():
         if own_name(path) in ("cli", "audio"):
             continue
-        names = {
-            name.split(".")[1] for name, late in uses(path) if name.startswith("pockettts_fast.") and not late
-        }
+        names = {name.split(".")[1] for name, late in uses(path) if name.startswith("pockettts_fast.") and not late}
         graph.setdefault(own_name(path), set()).update(names & {own_name(other) for other in modules()})
     done: set[str] = set()
 
@@ -138,9 +134,7 @@ def test_nothing_heavy_is_loaded_by_the_import_of_the_package():
         "pockettts_fast.TTSModel.load_model\n"
         f"print(sorted({LATE!r} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -153,9 +147,7 @@ def sources() -> list[Path]:
 
 def includes(path: Path) -> Iterator[tuple[str, bool]]:
     """Names of the included headers, and whether they are the project's own."""
-    for quote, name in re.findall(
-        r'^\s*#include\s+(["<])([^">]+)[">]', path.read_text(encoding="utf-8"), re.M
-    ):
+    for quote, name in re.findall(r'^\s*#include\s+(["<])([^">]+)[">]', path.read_text(encoding="utf-8"), re.M):
         yield name, quote == '"'
 
 
@@ -167,9 +159,7 @@ def test_a_source_includes_nothing_above_it(path):
         if not is_own:
             continue
         assert (SOURCES / name).is_file(), f"{name} is not written from csrc on"
-        assert layer_of(name.split("/")[0], C_LAYERS) <= own, (
-            f"{path.name} includes {name}, which is above it"
-        )
+        assert layer_of(name.split("/")[0], C_LAYERS) <= own, f"{path.name} includes {name}, which is above it"
 
 
 @needs_sources

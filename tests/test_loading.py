@@ -5,9 +5,9 @@ import os
 import msgspec
 import numpy as np
 import pytest
-import tiny_models
 import yaml
 
+import tiny_models
 from pockettts_fast import TTSModel
 from pockettts_fast.config import config_to_dict, load_config
 from pockettts_fast.errors import DownloadError, TokenizerError, VoiceError, WeightsError
@@ -30,9 +30,7 @@ def speaks_alike(one: TTSModel, other: TTSModel, rtol: float = 0.0) -> bool:
     voices = [model.get_state_for_audio_prompt(prompt) for model in (one, other)]
     return all(
         np.array_equal(voices[0][module]["cache"], voices[1][module]["cache"]) for module in voices[0]
-    ) and np.array_equal(
-        *(m.generate_audio(v, TEXT, seed=1) for m, v in zip((one, other), voices, strict=True))
-    )
+    ) and np.array_equal(*(m.generate_audio(v, TEXT, seed=1) for m, v in zip((one, other), voices, strict=True)))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -46,16 +44,12 @@ def test_a_half_precision_checkpoint_is_its_values_in_float32(tmp_path, checkpoi
     else:
         # Round to nearest, ties to even, of the upper 16 bits.
         wide = {
-            name: ((v.view(np.uint32) + 0x7FFF + ((v.view(np.uint32) >> 16) & 1)) & 0xFFFF0000).view(
-                np.float32
-            )
+            name: ((v.view(np.uint32) + 0x7FFF + ((v.view(np.uint32) >> 16) & 1)) & 0xFFFF0000).view(np.float32)
             for name, v in ((name, np.ascontiguousarray(values)) for name, values in arrays.items())
         }
     save_weights(wide, tmp_path / "wide.safetensors")
     models = [
-        TTSModel.load_model(
-            config=changed(path, tmp_path, weights_path=str(tmp_path / f"{name}.safetensors"))
-        )
+        TTSModel.load_model(config=changed(path, tmp_path, weights_path=str(tmp_path / f"{name}.safetensors")))
         for name in ("half", "wide")
     ]
     assert speaks_alike(*models)
@@ -114,9 +108,7 @@ def test_damaged_files_are_errors_of_their_kind(tmp_path, checkpoints):
         TTSModel.load_model(config=changed(path, tmp_path, weights_path=str(tmp_path / "other.safetensors")))
 
 
-def test_without_the_gated_weights_saved_voices_still_speak(
-    tmp_path, checkpoints, speakers, monkeypatch, caplog
-):
+def test_without_the_gated_weights_saved_voices_still_speak(tmp_path, checkpoints, speakers, monkeypatch, caplog):
     path = checkpoints()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))

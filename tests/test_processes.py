@@ -10,9 +10,9 @@ import warnings
 
 import numpy as np
 import pytest
-from scripted_stages import own_threads, wait_until
 
 from pockettts_fast.errors import GenerationError
+from scripted_stages import own_threads, wait_until
 
 TEXT = "The quick brown fox jumps over the lazy dog, and nobody knows why it would do so again and again."
 LONG = " ".join([TEXT] * 30)  # some minutes of speech: more than is computed ahead of a consumer
@@ -162,9 +162,7 @@ def in_child(task) -> None:
             os._exit(1)
         os._exit(0)
     ended = []
-    assert wait_until(
-        lambda: bool(ended or (ended.extend([s]) if (s := os.waitpid(pid, os.WNOHANG))[0] else 0)), 30
-    )
+    assert wait_until(lambda: bool(ended or (ended.extend([s]) if (s := os.waitpid(pid, os.WNOHANG))[0] else 0)), 30)
     assert os.waitstatus_to_exitcode(ended[0][1]) == 0
 
 

@@ -75,9 +75,7 @@ def test_weights_depend_on_seed_and_name_alone():
 
 def test_the_end_of_speech_can_be_made_rare_or_impossible():
     config = tiny()
-    biases = [
-        random_weights(config, 1, eos_after=frames)["flow_lm.out_eos.bias"][0] for frames in (5, 50, None)
-    ]
+    biases = [random_weights(config, 1, eos_after=frames)["flow_lm.out_eos.bias"][0] for frames in (5, 50, None)]
     assert biases == sorted(biases, reverse=True)
     assert biases[2] < config.default_eos_threshold - 30
     with pytest.raises(ConfigError, match="eos_after"):
@@ -114,9 +112,7 @@ def test_english_takes_about_three_tokens_for_two_words(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_checkpoint_is_complete_and_addressed_absolutely(tmp_path, dtype):
-    path = write_checkpoint(
-        tmp_path / "folder with spaces", tiny_config(), 1, dtype, tokenizer="sentencepiece"
-    )
+    path = write_checkpoint(tmp_path / "folder with spaces", tiny_config(), 1, dtype, tokenizer="sentencepiece")
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert Path(document["weights_path"]).is_absolute()
     assert Path(document["flow_lm"]["lookup_table"]["tokenizer_path"]).is_file()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_texts import HAND_PICKED, random_text
-from small_tokenizers import write_all
 
+from odd_texts import HAND_PICKED, random_text
 from pockettts_fast.config import language_config_path, load_config
 from pockettts_fast.errors import MissingFileError, TextError, TokenizerError
 from pockettts_fast.text import TextChunk, TextOptions, prepare_text, split_text
 from pockettts_fast.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer, load_tokenizer
+from small_tokenizers import write_all
 
 Files = dict[str, tuple[Path, str, int]]
 
@@ -187,9 +187,7 @@ def test_the_caller_may_fix_the_frames_after_the_end(plain_tokenizer: Tokenizer)
 
 
 @pytest.mark.parametrize("max_tokens", [0, -1, 2.5, "50", None, True])
-def test_a_limit_that_is_no_positive_integer_is_refused(
-    max_tokens: object, plain_tokenizer: Tokenizer
-) -> None:
+def test_a_limit_that_is_no_positive_integer_is_refused(max_tokens: object, plain_tokenizer: Tokenizer) -> None:
     with pytest.raises(TextError, match="max_tokens"):
         split_text(plain_tokenizer, "Hello.", PLAIN, max_tokens)  # type: ignore[arg-type]
 
@@ -273,9 +271,7 @@ def test_another_vocabulary_size_names_both(files: Files, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "tokenizers"])
-@pytest.mark.parametrize(
-    "content", [b"", b"garbage", b"\xff" * 200, b"{}", json.dumps({"model": 1}).encode()]
-)
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 200, b"{}", json.dumps({"model": 1}).encode()])
 def test_a_damaged_tokenizer_is_refused(tmp_path: Path, kind: str, content: bytes) -> None:
     path = tmp_path / "tokenizer.bin"
     path.write_bytes(content)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
 
+import tiny_models
 from pockettts_fast import _core
 
 # Run under another instruction set, which is chosen once a process.
@@ -129,7 +129,5 @@ def test_the_usable_cores_follow_the_affinity_mask():
         "from pockettts_fast import _core, TTSModel\n"
         "print(_core.usable_cores(), TTSModel.load_model('demo').threads)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["1", "1"]

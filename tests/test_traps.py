@@ -24,6 +24,7 @@ import math
 
 import numpy as np
 import pytest
+
 import tiny_models
 from reference import backbone, flow_head, transformer
 from reference.closeness import assert_close, assert_far
@@ -35,9 +36,7 @@ BOTH = (np.float64, np.float32)
 class Utterance:
     """One utterance of a tiny model, and the formula's with the same inputs and other weights."""
 
-    def __init__(
-        self, name: str, rng: np.random.Generator, steps: int = 1, scale: dict[str, float] | None = None
-    ):
+    def __init__(self, name: str, rng: np.random.Generator, steps: int = 1, scale: dict[str, float] | None = None):
         config = tiny_models.named(name).config
         arrays = tiny_models.random_weights(config, 1)
         for tensor, factor in (scale or {}).items():
@@ -50,9 +49,7 @@ class Utterance:
 
     def formula(self, changed: dict[str, np.ndarray] | None = None, **given) -> tuple[np.ndarray, np.ndarray]:
         """The latents in both precisions."""
-        use = {
-            name: given.get(name, getattr(self.given, name)) for name in ("prompt", "ids", "latents", "noise")
-        }
+        use = {name: given.get(name, getattr(self.given, name)) for name in ("prompt", "ids", "latents", "noise")}
         weights = self.model.weights | (changed or {})
         exact, single = (
             backbone.speak(in_precision(weights, dtype), self.model.config, **use, steps=self.steps).latents
@@ -166,9 +163,7 @@ def test_3_silu_comes_before_the_modulation(flow, monkeypatch):
 
 def test_3_the_heads_norms_have_eps_1e_6(rng, monkeypatch):
     # A faint input makes the epsilon a part of the variance that shows.
-    quiet = Utterance(
-        "drifting", rng, scale={f"flow_lm.flow_net.input_proj.{k}": 3e-3 for k in ("weight", "bias")}
-    )
+    quiet = Utterance("drifting", rng, scale={f"flow_lm.flow_net.input_proj.{k}": 3e-3 for k in ("weight", "bias")})
     assert_close(quiet.latents, *quiet.formula())
     monkeypatch.setattr(flow_head, "NORM_EPS", 1e-5)
     assert_far(quiet.latents, *quiet.formula())
@@ -269,9 +264,7 @@ def test_8_padding_is_not_neutral(grouped):
     model, given = grouped.model, grouped.given
     padding = model.config.flow_lm.lookup_table.n_bins
     for padded in (
-        tiny_models.Inputs(
-            np.concatenate([given.prompt, 0 * given.prompt[:1]]), given.ids, given.latents, given.noise
-        ),
+        tiny_models.Inputs(np.concatenate([given.prompt, 0 * given.prompt[:1]]), given.ids, given.latents, given.noise),
         tiny_models.Inputs(given.prompt, [*given.ids, padding], given.latents, given.noise),
     ):
         state = tiny_models.start(model, padded)
@@ -304,16 +297,10 @@ def test_9_what_lies_beyond_the_length_of_a_cache_never_leaks(name, spare, filli
     voice = model.flow_lm.to_model_state(tiny_models.start(model, given))
     padded = {
         module: entries
-        | {
-            "cache": np.pad(
-                entries["cache"], ((0, 0), (0, 0), (0, spare), (0, 0), (0, 0)), constant_values=filling
-            )
-        }
+        | {"cache": np.pad(entries["cache"], ((0, 0), (0, 0), (0, spare), (0, 0), (0, 0)), constant_values=filling)}
         for module, entries in voice.items()
     }
-    results = [
-        tiny_models.speak(model, model.flow_lm.state_from_voice(state, 0), given) for state in (voice, padded)
-    ]
+    results = [tiny_models.speak(model, model.flow_lm.state_from_voice(state, 0), given) for state in (voice, padded)]
     for one, other in zip(*results, strict=True):
         assert np.isfinite(other).all()
         np.testing.assert_array_equal(one, other)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import tiny_models
 from reference import codec, seanet, transformer
 from reference.closeness import assert_close, assert_far

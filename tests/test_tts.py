@@ -5,18 +5,17 @@ import logging
 
 import numpy as np
 import pytest
-import tiny_models
-from reference.generation import speak
 
+import tiny_models
 from pockettts_fast import TTSModel, _core
 from pockettts_fast.errors import (
     ConfigError,
     DependencyError,
     MissingFileError,
-    NotYetSupportedError,
     TextError,
     VoiceError,
 )
+from reference.generation import speak
 
 TEXT = "The quick brown fox jumps over the lazy dog, and nobody knows why it would do so again and again."
 LONG = " ".join([TEXT, "One more sentence, please!", "Version 3.5 costs less; is it not better? " * 4, TEXT])
@@ -37,9 +36,6 @@ LONG = " ".join([TEXT, "One more sentence, please!", "Version 3.5 costs less; is
         ({"config": "model.safetensors"}, ConfigError, "must end with .yaml"),
         ({"config": "/nowhere/model.yaml"}, MissingFileError, "does not exist"),
         ({"config": 5}, ConfigError, "must end with .yaml"),
-        ({"quantize": True}, NotYetSupportedError, "quantize=True"),
-        ({"precision": "int8"}, NotYetSupportedError, "precision='int8'"),
-        ({"precision": "int8-bf16"}, NotYetSupportedError, "float32"),
         ({"precision": "int4"}, ConfigError, "choose one of float32, int8, int8-bf16"),
         ({"precision": None}, ConfigError, "choose one of"),
         ({"threads": 0}, ConfigError, "threads is 0: give a whole number from 1 to 1024"),
@@ -85,9 +81,7 @@ def test_the_defaults_come_from_the_configuration(checkpoints):
     model = TTSModel.load_model(config=path)
     assert (model.temp, model.eos_threshold, model.sampler_decode_steps) == (0.7, -1.0, 1)
     assert model.noise_clamp is None
-    given = TTSModel.load_model(
-        config=str(path), temp=0, eos_threshold=2, sampler_decode_steps=3, noise_clamp=1
-    )
+    given = TTSModel.load_model(config=str(path), temp=0, eos_threshold=2, sampler_decode_steps=3, noise_clamp=1)
     assert (given.temp, given.eos_threshold, given.sampler_decode_steps, given.noise_clamp) == (0, 2, 3, 1)
 
 
@@ -95,6 +89,19 @@ def test_the_deprecated_name_of_the_steps_works_with_a_warning(checkpoints, capl
     model = TTSModel.load_model(config=checkpoints(), lsd_decode_steps=4)
     assert model.sampler_decode_steps == 4
     assert any("lsd_decode_steps is deprecated" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "precision"),
+    [
+        ({"quantize": True}, "int8"),
+        ({"precision": "int8"}, "int8"),
+        ({"quantize": True, "precision": "int8-bf16"}, "int8-bf16"),
+    ],
+)
+def test_lower_precisions_are_chosen_by_name_or_by_quantize(checkpoints, arguments, precision):
+    model = TTSModel.load_model(config=checkpoints(), **arguments)
+    assert model.precision == precision
 
 
 def test_facts_of_a_model(checkpoints):
@@ -171,9 +178,7 @@ def test_sampling_arguments_reach_the_speech(arguments, checkpoints, speakers):
 def test_at_temperature_zero_the_seed_does_not_matter(checkpoints, speakers):
     model = TTSModel.load_model(config=checkpoints(), temp=0)
     voice = speakers()[1]
-    np.testing.assert_array_equal(
-        model.generate_audio(voice, TEXT, seed=1), model.generate_audio(voice, TEXT, seed=2)
-    )
+    np.testing.assert_array_equal(model.generate_audio(voice, TEXT, seed=1), model.generate_audio(voice, TEXT, seed=2))
 
 
 def test_a_seed_decides_and_no_seed_is_a_reported_one(speakers):
@@ -187,9 +192,7 @@ def test_a_seed_decides_and_no_seed_is_a_reported_one(speakers):
     np.testing.assert_array_equal(random, model.generate_audio(voice, TEXT, seed=stream.report.seed))
 
 
-def test_a_threshold_that_is_never_reached_gives_the_longest_speech_and_says_so(
-    checkpoints, speakers, caplog
-):
+def test_a_threshold_that_is_never_reached_gives_the_longest_speech_and_says_so(checkpoints, speakers, caplog):
     voice = speakers()[1]
     model = TTSModel.load_model(config=checkpoints(), eos_threshold=1e9)
     stream = model.generate_audio_stream(voice, TEXT, seed=1)

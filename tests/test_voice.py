@@ -7,16 +7,16 @@ import wave
 import numpy as np
 import pytest
 import safetensors.numpy
-import tiny_models
-from reference import backbone, codec
-from reference.closeness import assert_close
-from reference.formulas import in_precision
 
+import tiny_models
 from pockettts_fast import export_model_state
 from pockettts_fast.audio.prompt import prepare_prompt
 from pockettts_fast.errors import AudioError, MissingFileError, OutputError, PocketTTSError, VoiceError
 from pockettts_fast.testing import synthetic_prompt
 from pockettts_fast.voice_state import attention_module
+from reference import backbone, codec
+from reference.closeness import assert_close
+from reference.formulas import in_precision
 
 RATE = 4800
 
@@ -93,9 +93,7 @@ class ArrayLike:
     ids=["one channel", "float64", "negative strides", "array-like", "array-like row", "two equal channels"],
 )
 def test_an_array_in_any_form_is_the_same_voice(form, model, prompt):
-    assert_same_voice(
-        model.get_state_for_audio_prompt(form(prompt)), model.get_state_for_audio_prompt(prompt)
-    )
+    assert_same_voice(model.get_state_for_audio_prompt(form(prompt)), model.get_state_for_audio_prompt(prompt))
 
 
 def test_int16_samples_are_divided_by_32768(model, prompt):

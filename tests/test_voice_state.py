@@ -55,9 +55,7 @@ def test_the_file_has_upstreams_names(tmp_path):
     export_model_state(make_state(), tmp_path / "v.safetensors")
     names = set(safetensors.numpy.load_file(tmp_path / "v.safetensors"))
     assert names == {
-        f"transformer.layers.{layer}.self_attn/{kind}"
-        for layer in (0, 1)
-        for kind in ("offset", "pad", "cache")
+        f"transformer.layers.{layer}.self_attn/{kind}" for layer in (0, 1) for kind in ("offset", "pad", "cache")
     }
 
 

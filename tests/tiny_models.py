@@ -112,9 +112,7 @@ class Inputs:
     noise: np.ndarray
 
 
-def inputs(
-    model: TinyModel, rng: np.random.Generator, *, prompt: int = 9, ids: int = 13, frames: int = 20
-) -> Inputs:
+def inputs(model: TinyModel, rng: np.random.Generator, *, prompt: int = 9, ids: int = 13, frames: int = 20) -> Inputs:
     """Random inputs in the range that the model sees; the first fed latent is the beginning (NaN)."""
     config = model.config
     latents = rng.standard_normal((frames, config.latent_dim)).astype(np.float32)
@@ -136,8 +134,5 @@ def start(model: TinyModel, given: Inputs) -> "_core.BackboneState":
 
 def speak(model: TinyModel, state: "_core.BackboneState", given: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """All frames with the given inputs (teacher forcing) -> latents [frames, latent], end logits [frames]."""
-    out = [
-        model.flow_lm.step([state], given.latents[i, None], given.noise[i, None])
-        for i in range(len(given.noise))
-    ]
+    out = [model.flow_lm.step([state], given.latents[i, None], given.noise[i, None]) for i in range(len(given.noise))]
     return np.concatenate([latent for latent, _ in out]), np.concatenate([end for _, end in out])

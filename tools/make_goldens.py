@@ -16,11 +16,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import numpy as np
-import tiny_models
 import torch
-from golden_cases import AUDIO_SCALE, AUDIO_STRIDE, CASES, FOLDER, PROMPT_SECONDS, Case, fingerprint
 from pocket_tts import TTSModel
 
+import tiny_models
+from golden_cases import AUDIO_SCALE, AUDIO_STRIDE, CASES, FOLDER, PROMPT_SECONDS, Case, fingerprint
 from pockettts_fast.config import load_config
 from pockettts_fast.testing import random_weights, synthetic_prompt, write_checkpoint
 

@@ -119,14 +119,10 @@ def check(build: Path) -> tuple[list[str], str]:
     objects = sorted(build.rglob("*.o"))
     isas = {isa_of(file) for file in objects} - {""}
     if not isas:
-        sys.exit(
-            f"FAIL {build} has no objects of instruction sets: expected CMakeFiles/ptts_isa_<set>.dir in it"
-        )
+        sys.exit(f"FAIL {build} has no objects of instruction sets: expected CMakeFiles/ptts_isa_<set>.dir in it")
     modules = sorted(build.glob("_core.*.so"))
     if len(modules) != 1:
-        sys.exit(
-            f"FAIL {build} has {len(modules)} files _core.*.so, expected 1: finish the build, or clean it"
-        )
+        sys.exit(f"FAIL {build} has {len(modules)} files _core.*.so, expected 1: finish the build, or clean it")
     faults: list[str] = []
     for file in objects:
         if isa := isa_of(file):
@@ -150,9 +146,7 @@ def check(build: Path) -> tuple[list[str], str]:
                 )
     linked = count_instructions(modules[0])
     if linked.vector != vector:
-        faults.append(
-            f"{modules[0].name} has {linked.vector} vector instructions, its vector objects have {vector}"
-        )
+        faults.append(f"{modules[0].name} has {linked.vector} vector instructions, its vector objects have {vector}")
     others = len(objects) - len(isas & set(VECTOR_SETS))
     facts = (
         f"{', '.join(sorted(isas))}: one symbol each; {vector} vector instructions in their objects and in "

@@ -60,9 +60,7 @@ def check_python() -> None:
     import pockettts_fast
 
     where = Path(str(pockettts_fast.__path__[0])).resolve()
-    expect(
-        where == installed_folder().resolve(), f"Python took the package from {where}, not the installed one"
-    )
+    expect(where == installed_folder().resolve(), f"Python took the package from {where}, not the installed one")
     model = pockettts_fast.TTSModel.load_model(language="demo")
     voice = model.get_state_for_audio_prompt("demo")
     whole = model.generate_audio(voice, TEXT, seed=1)
@@ -86,9 +84,7 @@ def run(*arguments: str, **environment: str) -> None:
         text=True,
         timeout=300,
     )
-    expect(
-        done.returncode == 0, f"pockettts-fast {' '.join(arguments)}: status {done.returncode}: {done.stderr}"
-    )
+    expect(done.returncode == 0, f"pockettts-fast {' '.join(arguments)}: status {done.returncode}: {done.stderr}")
 
 
 def check_wav(path: Path) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reference.attention import attention
-from reference.rounding import assert_within
 
 from pockettts_fast._core import kernels
+from reference.attention import attention
+from reference.rounding import assert_within
 
 # (heads, kv_heads, head_dim, window, rows)
 SHAPES = {
@@ -26,9 +26,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_prefill(measure: Callable[..., None], isa: str, name: str, rng: np.random.Generator) -> None:
     heads, kv_heads, head_dim, window, rows = SHAPES[name]
-    q, k, v = (
-        rng.standard_normal((rows, n, head_dim), dtype=np.float32) for n in (heads, kv_heads, kv_heads)
-    )
+    q, k, v = (rng.standard_normal((rows, n, head_dim), dtype=np.float32) for n in (heads, kv_heads, kv_heads))
     assert_within(kernels.attention(isa, q, k, v, [rows], window), *attention(q, k, v, window))
     seen = sum(min(i + 1, window or rows) for i in range(rows))
     measure(lambda: kernels.attention(isa, q, k, v, [rows], window), flop=4.0 * heads * head_dim * seen)
@@ -39,9 +37,7 @@ def test_frame_by_frame(measure: Callable[..., None], isa: str, name: str, rng: 
     heads, kv_heads, head_dim, window, rows = SHAPES[name]
     frame = 16 if window else 1  # the codec's transformer runs at 16 rows a frame
     chunks = [frame] * (rows // frame) + ([rows % frame] if rows % frame else [])
-    q, k, v = (
-        rng.standard_normal((rows, n, head_dim), dtype=np.float32) for n in (heads, kv_heads, kv_heads)
-    )
+    q, k, v = (rng.standard_normal((rows, n, head_dim), dtype=np.float32) for n in (heads, kv_heads, kv_heads))
     assert_within(kernels.attention(isa, q, k, v, chunks, window), *attention(q, k, v, window))
     seen = sum(min(i + 1, window or rows) for i in range(rows))
     measure(

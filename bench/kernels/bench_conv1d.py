@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reference.conv1d import conv1d
-from reference.rounding import assert_within
 
 from pockettts_fast._core import kernels
+from reference.conv1d import conv1d
+from reference.rounding import assert_within
 
 # (in, out, kernel, stride, rows of one frame)
 SHAPES = {
@@ -28,9 +28,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_one_frame(
-    measure: Callable[..., None], isa: str, threads: int, name: str, rng: np.random.Generator
-) -> None:
+def test_one_frame(measure: Callable[..., None], isa: str, threads: int, name: str, rng: np.random.Generator) -> None:
     channels, outputs, kernel, stride, rows = SHAPES[name]
     weight = rng.standard_normal((outputs, channels, kernel), dtype=np.float32)
     bias = rng.standard_normal(outputs, dtype=np.float32)

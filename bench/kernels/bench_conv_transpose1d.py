@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reference.conv_transpose1d import conv_transpose1d, depthwise_upsample
-from reference.rounding import assert_within
 
 from pockettts_fast._core import kernels
+from reference.conv_transpose1d import conv_transpose1d, depthwise_upsample
+from reference.rounding import assert_within
 
 # (in, out, stride, rows of one frame)
 SHAPES = {
@@ -21,9 +21,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_one_frame(
-    measure: Callable[..., None], isa: str, threads: int, name: str, rng: np.random.Generator
-) -> None:
+def test_one_frame(measure: Callable[..., None], isa: str, threads: int, name: str, rng: np.random.Generator) -> None:
     channels, outputs, stride, rows = SHAPES[name]
     weight = rng.standard_normal((channels, outputs, 2 * stride), dtype=np.float32)
     bias = rng.standard_normal(outputs, dtype=np.float32)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from reference.gemm import Linear
-from reference.rounding import assert_within
 
 from pockettts_fast._core import kernels
+from reference.gemm import Linear
+from reference.rounding import assert_within
 
 Measure = Callable[..., None]
 Cold = Callable[[Callable[[], kernels.PackedLinear], int], Iterator[kernels.PackedLinear]]

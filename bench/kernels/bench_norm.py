@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reference.norm import layer_norm
-from reference.rounding import assert_within
 
 from pockettts_fast._core import kernels
+from reference.norm import layer_norm
+from reference.rounding import assert_within
 
 # (width, rows, names of the vectors)
 SHAPES = {

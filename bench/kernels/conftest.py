@@ -1,10 +1,12 @@
 """Benchmarks of single kernels: pytest bench/kernels [--benchmark-json FILE] [POCKETTTS_FAST_ISA=name].
 
-Each benchmark checks its answer, then reports the median with GFLOP/s and GB/s in its extra info. Where a
-layer streams its weights from memory in a running model, `cold` hands out copies in turn, together larger
-than the last-level cache.
+Each benchmark checks its answer, then reports the median with GFLOP/s and GB/s in its extra info, and each as
+a share of what one core can do at best, measured at the start (`bench/limits.py` has the whole picture).
+Where a layer streams its weights from memory in a running model, `cold` hands out copies in turn, together
+larger than the last-level cache.
 """
 
+import functools
 import itertools
 import math
 import platform
@@ -59,6 +61,8 @@ def pytest_report_header() -> str:
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     machine_info["kernels"] = {
         "isa": _core.active_isa(),
+        "read_gb_s": round(bandwidth(), 2),
+        "peak_gflop_s": {arithmetic: round(peak(arithmetic), 2) for arithmetic in ("float32", "bf16", "int8")},
         "usable_cores": _core.usable_cores(),
         "processor": processor(),
         "last_level_cache": last_level_cache(),
@@ -69,6 +73,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "threads" in metafunc.fixturenames:
         counts = sorted({1, _core.usable_cores()})
         metafunc.parametrize("threads", counts, ids=[f"{n}thr" for n in counts])
+
+
+@functools.cache
+def peak(arithmetic: str) -> float:
+    """GFLOP/s of one core at best."""
+    return max(_core.kernels.peak(_core.active_isa(), arithmetic))
+
+
+@functools.cache
+def bandwidth() -> float:
+    """GB/s that one core reads from memory at best."""
+    return max(_core.kernels.read_bandwidth(_core.active_isa()))
 
 
 @pytest.fixture
@@ -96,17 +112,23 @@ def cold() -> Callable[[Callable[[], T], int], Iterator[T]]:
 
 @pytest.fixture
 def measure(benchmark: Any) -> Callable[..., None]:
-    """measure(call, flop=, bytes=): times call() and notes its rates, by the median."""
+    """measure(call, flop=, bytes=, precision=): times call() and notes its rates, by the median.
 
-    def run(call: Callable[[], object], flop: float = 0.0, bytes: float = 0.0) -> None:
+    Shares are of one core's limits; a share of the bandwidth above 1 means weights from a cache or more
+    cores.
+    """
+
+    def run(call: Callable[[], object], flop: float = 0.0, bytes: float = 0.0, precision: str = "float32") -> None:
         benchmark(call)
         if benchmark.disabled:
             return
         median = benchmark.stats.stats.median
         if flop:
             benchmark.extra_info["GFLOP/s"] = round(flop / median / 1e9, 2)
+            benchmark.extra_info["share of peak"] = round(flop / median / 1e9 / peak(precision), 3)
         if bytes:
             benchmark.extra_info["GB/s"] = round(bytes / median / 1e9, 2)
+            benchmark.extra_info["share of bandwidth"] = round(bytes / median / 1e9 / bandwidth(), 3)
         benchmark.extra_info["isa"] = _core.active_isa()
 
     return run

@@ -35,7 +35,12 @@ def consume(stream: Iterable[Any], sample_rate: int) -> dict[str, float]:
         samples += chunk.shape[0]
     elapsed = time.perf_counter() - start
     audio = samples / sample_rate
-    return {"audio_s": audio, "elapsed_s": elapsed, "x_real_time": audio / elapsed, "first_audio_ms": 1e3 * (first or 0)}
+    return {
+        "audio_s": audio,
+        "elapsed_s": elapsed,
+        "x_real_time": audio / elapsed,
+        "first_audio_ms": 1e3 * (first or 0),
+    }
 
 
 def _memory() -> dict[str, float]:

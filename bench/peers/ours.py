@@ -13,7 +13,10 @@ def main() -> None:
     options = _protocol.options()
     imported = time.perf_counter()
     model = TTSModel.load_model(
-        config=options["config"], eos_threshold=float("inf"), precision=options["precision"], threads=options["threads"]
+        config=options["config"],
+        eos_threshold=float("inf"),
+        precision=options["precision"],
+        threads=options["threads"],
     )
     loaded = time.perf_counter()
     prompt = testing.synthetic_prompt(options["prompt_s"], model.sample_rate, seed=5)

@@ -5,6 +5,7 @@ import time
 started = time.perf_counter()
 
 import logging  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import _protocol  # noqa: E402
 import torch  # noqa: E402
@@ -19,11 +20,14 @@ def main() -> None:
         config=options["config"], eos_threshold=float("inf"), quantize=options["precision"] == "int8"
     )
     loaded = time.perf_counter()
-    prompt = torch.frombuffer(bytearray(open(options["prompt_file"], "rb").read()), dtype=torch.float32)
+    prompt = torch.frombuffer(bytearray(Path(options["prompt_file"]).read_bytes()), dtype=torch.float32)
     voice = model.get_state_for_audio_prompt(prompt[None])
     voiced = time.perf_counter()
     _protocol.answer(
-        import_s=imported - started, load_s=loaded - imported, voice_s=voiced - loaded, threads=torch.get_num_threads()
+        import_s=imported - started,
+        load_s=loaded - imported,
+        voice_s=voiced - loaded,
+        threads=torch.get_num_threads(),
     )
     for request in _protocol.requests():
         torch.manual_seed(request["seed"])

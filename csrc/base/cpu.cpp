@@ -21,13 +21,13 @@ namespace {
 
 #if defined(__x86_64__) || defined(_M_X64)
 
-void cpuid(unsigned leaf, unsigned out[4]) {
+void cpuid(unsigned leaf, unsigned subleaf, unsigned out[4]) {
 #if defined(_MSC_VER)
   int regs[4];
-  __cpuidex(regs, static_cast<int>(leaf), 0);
+  __cpuidex(regs, static_cast<int>(leaf), static_cast<int>(subleaf));
   for (int i = 0; i < 4; ++i) out[i] = static_cast<unsigned>(regs[i]);
 #else
-  __cpuid_count(leaf, 0, out[0], out[1], out[2], out[3]);
+  __cpuid_count(leaf, subleaf, out[0], out[1], out[2], out[3]);
 #endif
 }
 
@@ -44,18 +44,23 @@ unsigned long long xcr0() {
 CpuFeatures detect() {
   CpuFeatures out;
   unsigned r[4];
-  cpuid(0, r);
+  cpuid(0, 0, r);
   const unsigned max_leaf = r[0];
-  cpuid(1, r);
+  cpuid(1, 0, r);
   const bool fma = r[2] & (1u << 12), osxsave = r[2] & (1u << 27), avx = r[2] & (1u << 28);
   if (!osxsave || !avx || max_leaf < 7) return out;
   const unsigned long long state = xcr0();
-  cpuid(7, r);
-  const unsigned ebx = r[1];
+  cpuid(7, 0, r);
+  const unsigned ebx = r[1], ecx = r[2], subleaves = r[0];
   const bool ymm = (state & 0x6) == 0x6, zmm = (state & 0xe6) == 0xe6;
   out.avx2_fma = ymm && fma && (ebx & (1u << 5));
   const unsigned needed = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F DQ BW VL
   out.avx512 = out.avx2_fma && zmm && (ebx & needed) == needed;
+  out.avx512_vnni = out.avx512 && (ecx & (1u << 11));
+  if (subleaves >= 1) {
+    cpuid(7, 1, r);
+    out.avx512_bf16 = out.avx512_vnni && (r[0] & (1u << 5));
+  }
   return out;
 }
 

@@ -7,8 +7,10 @@
 namespace ptts {
 
 struct CpuFeatures {
-  bool avx2_fma = false;  // AVX2, FMA and operating-system support for ymm registers
-  bool avx512 = false;    // AVX-512 F, BW, DQ, VL and operating-system support for zmm registers
+  bool avx2_fma = false;     // AVX2, FMA and operating-system support for ymm registers
+  bool avx512 = false;       // AVX-512 F, BW, DQ, VL and operating-system support for zmm registers
+  bool avx512_vnni = false;  // and VNNI
+  bool avx512_bf16 = false;  // and BF16
 };
 
 const CpuFeatures& cpu_features();

@@ -79,9 +79,7 @@ void parallel_for(Pool& pool, int count, double work, Task&& task) {
     for (int i = 0; i < count; ++i) task(i);
     return;
   }
-  pool.run(
-      count, [](void* context, int i) { (*static_cast<std::remove_reference_t<Task>*>(context))(i); },
-      &task);
+  pool.run(count, [](void* context, int i) { (*static_cast<std::remove_reference_t<Task>*>(context))(i); }, &task);
 }
 
 }  // namespace ptts

@@ -60,19 +60,8 @@ class Arena {
 
 namespace {
 
-struct FreeList {
-  std::mutex mutex;
-  std::vector<std::unique_ptr<Arena>> arenas;
-};
-
-// Leaked on purpose: threads may still give arenas back while the process exits.
-FreeList& free_list() {
-  static FreeList* list = new FreeList;
-  return *list;
-}
-
-// A mutex copied by fork() while another thread held it never opens in the child. The list is held
-// for nanoseconds, so giving up after a while costs one arena and cannot hang.
+// A mutex copied by fork() while another thread held it never opens in the child. A pool is held for
+// nanoseconds, so giving up after a while costs one arena and cannot hang.
 std::unique_lock<std::mutex> lock_briefly(std::mutex& mutex) {
   std::unique_lock<std::mutex> lock(mutex, std::defer_lock);
   for (int tries = 0; tries < 1000 && !lock.try_lock(); ++tries) std::this_thread::yield();
@@ -81,28 +70,30 @@ std::unique_lock<std::mutex> lock_briefly(std::mutex& mutex) {
 
 }  // namespace
 
-Scratch::Scratch() {
-  FreeList& list = free_list();
-  const auto lock = lock_briefly(list.mutex);
-  if (!lock.owns_lock() || list.arenas.empty()) {
-    arena_ = new Arena;
-  } else {
-    arena_ = list.arenas.back().release();
-    list.arenas.pop_back();
-  }
+ArenaPool::ArenaPool() = default;
+ArenaPool::~ArenaPool() = default;
+
+std::unique_ptr<Arena> ArenaPool::take() {
+  const auto lock = lock_briefly(mutex_);
+  if (!lock.owns_lock() || arenas_.empty()) return std::make_unique<Arena>();
+  std::unique_ptr<Arena> arena = std::move(arenas_.back());
+  arenas_.pop_back();
+  return arena;
 }
 
-Scratch::~Scratch() {
-  std::unique_ptr<Arena> arena(arena_);
+void ArenaPool::give(std::unique_ptr<Arena> arena) {
   try {
     arena->settle();
-    FreeList& list = free_list();
-    const auto lock = lock_briefly(list.mutex);
-    if (lock.owns_lock()) list.arenas.push_back(std::move(arena));
+    const auto lock = lock_briefly(mutex_);
+    if (lock.owns_lock()) arenas_.push_back(std::move(arena));
   } catch (const std::bad_alloc&) {
     // The arena is dropped; the next call starts a new one.
   }
 }
+
+Scratch::Scratch(ArenaPool& pool) : pool_(pool), arena_(pool.take()) {}
+
+Scratch::~Scratch() { pool_.give(std::move(arena_)); }
 
 float* Scratch::floats(std::size_t count) { return arena_->take(count); }
 

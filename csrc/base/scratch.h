@@ -1,21 +1,40 @@
 // Pooled scratch memory for one stage call.
 //
-// A Scratch takes an arena from a process-wide free list and hands it back at the end of the scope,
-// so memory follows the number of calls under way and not the number of threads that ever called.
-// An arena grows to its high-water mark and then stays: a steady stream allocates nothing.
+// A Scratch takes an arena from its pool and hands it back at the end of the scope, so memory follows the number
+// of calls under way and not the number of threads that ever called. A stage has a pool of its own: its arenas grow
+// to what ITS calls need, then stay (a steady stream allocates nothing), and go with it.
 // Pointers stay valid until the scope they were taken in ends. Not thread safe: one Scratch, one thread;
 // parallel tasks may write to memory taken before they started.
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
 
 namespace ptts {
 
 class Arena;
 
+class ArenaPool {
+ public:
+  ArenaPool();
+  ~ArenaPool();
+  ArenaPool(const ArenaPool&) = delete;
+  ArenaPool& operator=(const ArenaPool&) = delete;
+
+ private:
+  friend class Scratch;
+  std::unique_ptr<Arena> take();
+  void give(std::unique_ptr<Arena> arena);
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Arena>> arenas_;
+};
+
 class Scratch {
  public:
-  Scratch();
+  explicit Scratch(ArenaPool& pool);
   ~Scratch();
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -42,7 +61,8 @@ class Scratch {
 
  private:
   friend class Mark;
-  Arena* arena_;
+  ArenaPool& pool_;
+  std::unique_ptr<Arena> arena_;
 };
 
 // Number of times any arena had to ask the system for memory: flat in a steady stream.

@@ -24,6 +24,7 @@ FlowType flow_type(const std::string& name) {
 std::shared_ptr<Stage> make(std::shared_ptr<Pool> pool, const py::dict& tensors, const py::dict& shape) {
   BackboneShape out;
   out.transformer = transformer_shape(field<py::dict>(shape, "transformer"));
+  out.flow.precision = out.transformer.precision = precision(field<std::string>(shape, "precision"));
   out.flow.latent = field<int>(shape, "latent");
   out.flow.model = field<int>(shape, "flow_dim");
   out.flow.depth = field<int>(shape, "flow_depth");
@@ -34,11 +35,11 @@ std::shared_ptr<Stage> make(std::shared_ptr<Pool> pool, const py::dict& tensors,
   out.table_rank = field<int>(shape, "table_rank");
   out.prompt = field<int>(shape, "prompt");
   out.prompt_start = field<bool>(shape, "prompt_start");
-  const Runtime runtime{pool, &active_kernels()};
+  Runtime runtime{pool, &active_kernels()};
   const WeightMap weights = as_weights(tensors);
   const py::gil_scoped_release release;
   const Pool::Caller caller(*pool);
-  return std::make_shared<Stage>(Stage{runtime, Backbone(*pool, weights, out)});
+  return std::make_shared<Stage>(Stage{std::move(runtime), Backbone(*pool, weights, out)});
 }
 
 void prefill_text(const Stage& stage, const States& states, const std::vector<Ints>& ids) {
@@ -145,9 +146,10 @@ void bind_backbone(py::module_& module) {
       .def("caches", &caches, "One float32 [2, 1, rows, kv_heads, head_dim] array per layer.");
   py::class_<Stage, std::shared_ptr<Stage>>(module, "Backbone", "The autoregressive stage: see csrc/blocks/backbone.h.")
       .def(py::init(&make), py::arg("pool"), py::arg("tensors"), py::arg("shape"))
-      .def("new_state",
-           [](const Stage& stage, int capacity) { return std::make_shared<State>(stage.block.new_state(capacity)); },
-           py::arg("capacity") = 0)
+      .def(
+          "new_state",
+          [](const Stage& stage, int capacity) { return std::make_shared<State>(stage.block.new_state(capacity)); },
+          py::arg("capacity") = 0)
       .def("load_state", &load_state, py::arg("caches"), py::arg("length"), py::arg("capacity"))
       .def("prefill_text", &prefill_text, py::arg("states"), py::arg("ids"))
       .def("prefill_prompt", &prefill_prompt, py::arg("states"), py::arg("prompts"), py::arg("start"))

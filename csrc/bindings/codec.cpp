@@ -37,14 +37,15 @@ std::shared_ptr<Stage<Block>> make(std::shared_ptr<Pool> pool, const py::dict& t
   CodecShape out;
   out.seanet = seanet_shape(field<py::dict>(shape, "seanet"));
   out.transformer = transformer_shape(field<py::dict>(shape, "transformer"));
+  out.seanet.precision = out.transformer.precision = precision(field<std::string>(shape, "precision"));
   out.resample = field<int>(shape, "resample");
   out.latent = field<int>(shape, "latent");
   out.outer = field<int>(shape, "outer");
-  const Runtime runtime{pool, &active_kernels()};
+  Runtime runtime{pool, &active_kernels()};
   const WeightMap weights = as_weights(tensors);
   const py::gil_scoped_release release;
   const Pool::Caller caller(*pool);
-  return std::make_shared<Stage<Block>>(Stage<Block>{runtime, Block(*pool, weights, out)});
+  return std::make_shared<Stage<Block>>(Stage<Block>{std::move(runtime), Block(*pool, weights, out)});
 }
 
 // Inputs [rows, width] per stream, joined; one output array per stream.
@@ -123,15 +124,15 @@ void bind_codec(py::module_& module) {
               return std::vector<py::ssize_t>{static_cast<py::ssize_t>(rows) * samples};
             });
           },
-          py::arg("states"), py::arg("latents"), "latents: list of float32 [frames, latent] -> list of float32 [samples].");
+          py::arg("states"), py::arg("latents"),
+          "latents: list of float32 [frames, latent] -> list of float32 [samples].");
   bind_stage<CodecEncoder>(module, "CodecEncoder", "Samples to latents: see csrc/blocks/codec.h.")
       .def(
           "step",
           [](const Stage<CodecEncoder>& stage, const States& states, const std::vector<py::array>& pcm) {
             const int latent = stage.block.latent();
-            return step(stage, states, pcm, stage.block.samples_per_latent(), "pcm", [latent](int rows) {
-              return std::vector<py::ssize_t>{rows, latent};
-            });
+            return step(stage, states, pcm, stage.block.samples_per_latent(), "pcm",
+                        [latent](int rows) { return std::vector<py::ssize_t>{rows, latent}; });
           },
           py::arg("states"), py::arg("pcm"),
           "pcm: list of float32 [frames, samples_per_latent] -> list of float32 [frames, latent].");

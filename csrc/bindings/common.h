@@ -37,10 +37,14 @@ T field(const py::dict& shape, const char* name) {
   return shape[name].cast<T>();
 }
 
+// "float32", "int8" or "bf16".
+Precision precision(const std::string& name);
+
 // What a stage object keeps beside its block.
 struct Runtime {
   std::shared_ptr<Pool> pool;
   const KernelTable* kernels;
+  std::unique_ptr<ArenaPool> arenas = std::make_unique<ArenaPool>();
 };
 
 // One stage call: counts as a computing thread, owns scratch, runs without the GIL.
@@ -48,7 +52,7 @@ template <typename Call>
 void run_stage(const Runtime& runtime, Call&& call) {
   const py::gil_scoped_release release;
   const Pool::Caller caller(*runtime.pool);
-  Scratch scratch;
+  Scratch scratch(*runtime.arenas);
   call(Context{*runtime.kernels, *runtime.pool, scratch});
 }
 
@@ -96,7 +100,5 @@ void bind_runtime(py::module_& module);
 void bind_kernels(py::module_& module);
 void bind_backbone(py::module_& module);
 void bind_codec(py::module_& module);
-
-
 
 }  // namespace ptts::bindings

@@ -8,6 +8,7 @@
 #include "kernels/attention.h"
 #include "kernels/conv1d.h"
 #include "kernels/conv_transpose1d.h"
+#include "kernels/limits.h"
 
 namespace ptts::bindings {
 namespace {
@@ -43,6 +44,12 @@ Floats as_chunk(const py::array& chunk, int width, int multiple) {
   return x;
 }
 
+// Kernels called one by one share one pool of scratch. Leaked on purpose: calls may outlive static destruction.
+ArenaPool& kernel_arenas() {
+  static ArenaPool* arenas = new ArenaPool;
+  return *arenas;
+}
+
 // Packed once, applied many times: what a benchmark needs.
 struct PackedLinear {
   std::string isa;
@@ -51,14 +58,14 @@ struct PackedLinear {
   Buffer bias, scale;
 
   PackedLinear(const std::string& isa, int threads, const py::array& weight, const py::object& bias_value,
-               const py::object& scale_value)
+               const py::object& scale_value, const std::string& kind)
       : isa(isa), pool(std::make_shared<Pool>(threads)) {
     const Floats w = as_floats(weight, "weight", 2);
     const float* data = w.data();
-    matrix = PackedMatrix::from_outputs(*pool, static_cast<int>(w.shape(1)), static_cast<int>(w.shape(0)),
-                                        [data](std::size_t start, int count, float* out) {
-                                          std::copy(data + start, data + start + count, out);
-                                        });
+    matrix = PackedMatrix::from_outputs(
+        *pool, static_cast<int>(w.shape(1)), static_cast<int>(w.shape(0)),
+        [data](std::size_t start, int count, float* out) { std::copy(data + start, data + start + count, out); },
+        precision(kind));
     bias = optional_buffer(bias_value, "bias", w.shape(0));
     scale = optional_buffer(scale_value, "scale", w.shape(0));
   }
@@ -68,7 +75,7 @@ struct PackedLinear {
     check(in.shape(1) == matrix.depth(), "x is ", in.shape(1), " wide, the weight ", matrix.depth());
     Floats out = new_floats({in.shape(0), matrix.cols()});
     GemmSegment segment{in.data(), matrix.depth(), static_cast<int>(in.shape(0)), out.mutable_data(), matrix.cols(),
-                        nullptr, matrix.cols()};
+                        nullptr,   matrix.cols()};
     if (!residual.is_none()) {
       const Floats added = as_floats(residual, "residual", 2);
       check(added.shape(0) == in.shape(0) && added.shape(1) == matrix.cols(), "residual is ", added.shape(0), " x ",
@@ -80,7 +87,8 @@ struct PackedLinear {
     const KernelTable& kernels = kernels_for(isa);
     const py::gil_scoped_release release;
     const Pool::Caller caller(*pool);
-    gemm(kernels, *pool, &segment, 1, matrix, epilogue);
+    Scratch scratch(kernel_arenas());
+    gemm(kernels, *pool, scratch, &segment, 1, matrix, epilogue);
     return out;
   }
 };
@@ -94,8 +102,11 @@ struct ConvStream {
   State state;
   Activation before;
 
-  ConvStream(const std::string& isa, int threads, Layer&& made, const std::string& before)
-      : isa(isa), pool(std::make_shared<Pool>(threads)), layer(std::move(made)), state(layer.new_state()),
+  ConvStream(const std::string& isa, std::shared_ptr<Pool> shared, Layer&& made, const std::string& before)
+      : isa(isa),
+        pool(std::move(shared)),
+        layer(std::move(made)),
+        state(layer.new_state()),
         before(activation(before)) {}
 
   static int rows_out(const Conv1dShape& shape, py::ssize_t rows) { return static_cast<int>(rows) / shape.stride; }
@@ -124,7 +135,7 @@ struct ConvStream {
     const KernelTable& kernels = kernels_for(isa);
     const py::gil_scoped_release release;
     const Pool::Caller caller(*pool);
-    Scratch scratch;
+    Scratch scratch(kernel_arenas());
     run(layer, kernels, scratch, in, count, y);
     return out;
   }
@@ -134,19 +145,28 @@ using Conv1dStream = ConvStream<Conv1d, Conv1dState>;
 using ConvTranspose1dStream = ConvStream<ConvTranspose1d, ConvTransposeState>;
 
 Conv1dStream make_conv1d(const std::string& isa, int threads, const py::array& weight, const py::object& bias,
-                         int stride, int dilation, bool replicate, const std::string& before) {
+                         int stride, int dilation, bool replicate, const std::string& before, const std::string& kind) {
   const Floats w = as_floats(weight, "weight", 3);
-  const Conv1dShape shape{static_cast<int>(w.shape(1)), static_cast<int>(w.shape(0)), static_cast<int>(w.shape(2)),
-                          stride, dilation, replicate ? Padding::kReplicate : Padding::kZero};
-  return {isa, threads, Conv1d(shape, to_buffer(w), optional_buffer(bias, "bias", shape.out)), before};
+  const Conv1dShape shape{static_cast<int>(w.shape(1)),
+                          static_cast<int>(w.shape(0)),
+                          static_cast<int>(w.shape(2)),
+                          stride,
+                          dilation,
+                          replicate ? Padding::kReplicate : Padding::kZero};
+  auto pool = std::make_shared<Pool>(threads);
+  Conv1d layer(*pool, shape, to_buffer(w), optional_buffer(bias, "bias", shape.out), precision(kind));
+  return {isa, std::move(pool), std::move(layer), before};
 }
 
 ConvTranspose1dStream make_conv_transpose1d(const std::string& isa, int threads, const py::array& weight,
-                                            const py::object& bias, int stride, const std::string& before) {
+                                            const py::object& bias, int stride, const std::string& before,
+                                            const std::string& kind) {
   const Floats w = as_floats(weight, "weight", 3);
   const ConvTransposeShape shape{static_cast<int>(w.shape(0)), static_cast<int>(w.shape(1)),
                                  static_cast<int>(w.shape(2)), stride};
-  return {isa, threads, ConvTranspose1d(shape, to_buffer(w), optional_buffer(bias, "bias", shape.out)), before};
+  auto pool = std::make_shared<Pool>(threads);
+  ConvTranspose1d layer(*pool, shape, to_buffer(w), optional_buffer(bias, "bias", shape.out), precision(kind));
+  return {isa, std::move(pool), std::move(layer), before};
 }
 
 Floats depthwise_upsample(const std::string& isa, const std::vector<py::array>& chunks, const py::array& weight) {
@@ -182,7 +202,8 @@ Floats attention(const std::string& isa, const py::array& q, const py::array& k,
         "the chunks do not sum to the ", queries.shape(0), " rows of q");
   Floats out = new_floats({queries.shape(0), heads, head_dim});
   KvCache cache(kv_heads, head_dim, window);
-  const std::size_t q_row = static_cast<std::size_t>(heads) * head_dim, k_row = static_cast<std::size_t>(kv_heads) * head_dim;
+  const std::size_t q_row = static_cast<std::size_t>(heads) * head_dim,
+                    k_row = static_cast<std::size_t>(kv_heads) * head_dim;
   int done = 0;
   for (const int rows : chunks) {
     cache.reserve(rows);
@@ -243,9 +264,26 @@ Floats rope(const std::string& isa, const py::array& x, const py::array& cosine,
         in.shape(1) / 2, " elements each, half of an even head dimension");
   Floats out = new_floats({in.shape(0), in.shape(1)});
   std::copy(in.data(), in.data() + in.size(), out.mutable_data());
-  kernels_for(isa).rope(out.mutable_data(), static_cast<int>(in.shape(0)), static_cast<int>(in.shape(1)),
-                        c.data(), s.data());
+  kernels_for(isa).rope(out.mutable_data(), static_cast<int>(in.shape(0)), static_cast<int>(in.shape(1)), c.data(),
+                        s.data());
   return out;
+}
+
+std::vector<double> measured_bandwidth(const std::string& isa, int threads, int megabytes, int passes) {
+  const KernelTable& kernels = kernels_for(isa);
+  const py::gil_scoped_release release;
+  Pool pool(threads);
+  const Pool::Caller caller(pool);
+  return read_bandwidth(kernels, pool, megabytes, passes);
+}
+
+std::vector<double> measured_peak(const std::string& isa, const std::string& kind, double seconds, int threads) {
+  const KernelTable& kernels = kernels_for(isa);
+  const Precision arithmetic = precision(kind);
+  const py::gil_scoped_release release;
+  Pool pool(threads);
+  const Pool::Caller caller(pool);
+  return peak_rate(kernels, pool, arithmetic, seconds);
 }
 
 }  // namespace
@@ -253,18 +291,22 @@ Floats rope(const std::string& isa, const py::array& x, const py::array& cosine,
 void bind_kernels(py::module_& module) {
   py::module_ kernels = module.def_submodule("kernels", "Single kernels, for tests and benchmarks.");
   py::class_<PackedLinear>(kernels, "PackedLinear")
-      .def(py::init<const std::string&, int, const py::array&, const py::object&, const py::object&>(), py::arg("isa"),
-           py::arg("threads"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("scale") = py::none())
+      .def(py::init<const std::string&, int, const py::array&, const py::object&, const py::object&,
+                    const std::string&>(),
+           py::arg("isa"), py::arg("threads"), py::arg("weight"), py::arg("bias") = py::none(),
+           py::arg("scale") = py::none(), py::arg("precision") = "float32")
       .def("apply", &PackedLinear::apply, py::arg("x"), py::arg("activation") = "none",
            py::arg("residual") = py::none())
       .def_property_readonly("packed_bytes", [](const PackedLinear& self) { return self.matrix.bytes(); });
   py::class_<Conv1dStream>(kernels, "Conv1d")
       .def(py::init(&make_conv1d), py::arg("isa"), py::arg("threads"), py::arg("weight"), py::arg("bias") = py::none(),
-           py::arg("stride") = 1, py::arg("dilation") = 1, py::arg("replicate") = false, py::arg("before") = "none")
+           py::arg("stride") = 1, py::arg("dilation") = 1, py::arg("replicate") = false, py::arg("before") = "none",
+           py::arg("precision") = "float32")
       .def("step", &Conv1dStream::step, py::arg("chunk"));
   py::class_<ConvTranspose1dStream>(kernels, "ConvTranspose1d")
       .def(py::init(&make_conv_transpose1d), py::arg("isa"), py::arg("threads"), py::arg("weight"),
-           py::arg("bias") = py::none(), py::arg("stride") = 1, py::arg("before") = "none")
+           py::arg("bias") = py::none(), py::arg("stride") = 1, py::arg("before") = "none",
+           py::arg("precision") = "float32")
       .def("step", &ConvTranspose1dStream::step, py::arg("chunk"));
   kernels.def("depthwise_upsample", &depthwise_upsample, py::arg("isa"), py::arg("chunks"), py::arg("weight"));
   kernels.def("attention", &attention, py::arg("isa"), py::arg("q"), py::arg("k"), py::arg("v"), py::arg("chunks"),
@@ -272,6 +314,10 @@ void bind_kernels(py::module_& module) {
   kernels.def("layer_norm", &layer_norm, py::arg("isa"), py::arg("x"), py::arg("eps"), py::arg("weight") = py::none(),
               py::arg("bias") = py::none(), py::arg("shift") = py::none(), py::arg("scale") = py::none());
   kernels.def("activate", &activate, py::arg("isa"), py::arg("name"), py::arg("x"));
+  kernels.def("read_bandwidth", &measured_bandwidth, py::arg("isa"), py::arg("threads") = 1, py::arg("megabytes") = 512,
+              py::arg("passes") = 5, "GB/s of each pass over a buffer in memory.");
+  kernels.def("peak", &measured_peak, py::arg("isa"), py::arg("precision") = "float32", py::arg("seconds") = 0.2,
+              py::arg("threads") = 1, "GFLOP/s (or 1e9 int8 operations) of each slice of a few milliseconds.");
   kernels.def("rope", &rope, py::arg("isa"), py::arg("x"), py::arg("cosine"), py::arg("sine"));
 }
 

@@ -12,6 +12,13 @@ Floats as_floats(const py::handle& value, const char* what, int dimensions) {
 
 Floats new_floats(const std::vector<py::ssize_t>& shape) { return Floats(shape); }
 
+Precision precision(const std::string& name) {
+  if (name == "float32") return Precision::kFloat32;
+  if (name == "int8") return Precision::kInt8;
+  check(name == "bf16", "unknown precision '", name, "'");
+  return Precision::kBFloat16;
+}
+
 WeightMap as_weights(const py::dict& tensors) {
   WeightMap out;
   for (const auto& item : tensors) {

@@ -9,9 +9,7 @@
 namespace ptts {
 
 Backbone::Backbone(Pool& pool, const WeightMap& weights, const BackboneShape& shape)
-    : shape_(shape),
-      transformer_(pool, weights, "", shape.transformer),
-      flow_(pool, weights, "flow_net.", shape.flow) {
+    : shape_(shape), transformer_(pool, weights, "", shape.transformer), flow_(pool, weights, "flow_net.", shape.flow) {
   const int d = shape.transformer.model, latent = shape.flow.latent;
   const int rank = shape.table_rank > 0 ? shape.table_rank : d;
   table_ = weights.buffer("conditioner.embed.weight", {shape.vocabulary, rank});
@@ -65,8 +63,7 @@ void Backbone::step(const Context& context, const float* latents, const float* n
                     TransformerState* const* states, float* out, float* end) const {
   const int d = shape_.transformer.model, latent = shape_.flow.latent, condition = shape_.condition;
   float* fed = context.scratch.floats(static_cast<std::size_t>(streams) * latent);
-  for (int i = 0; i < streams * latent; ++i)
-    fed[i] = std::isnan(latents[i]) ? start_latent_[i % latent] : latents[i];
+  for (int i = 0; i < streams * latent; ++i) fed[i] = std::isnan(latents[i]) ? start_latent_[i % latent] : latents[i];
   float* x = context.scratch.floats(static_cast<std::size_t>(streams) * d);
   int* ones = context.scratch.of<int>(static_cast<std::size_t>(streams));
   for (int s = 0; s < streams; ++s) ones[s] = 1;

@@ -14,10 +14,10 @@ namespace ptts {
 struct BackboneShape {
   TransformerShape transformer;
   FlowHeadShape flow;
-  int vocabulary = 0;     // rows of the table
-  int table_rank = 0;     // 0: the table is d wide; else a projection follows
-  int condition = 0;      // width the heads read; != d: a projection follows the last norm
-  int prompt = 0;         // width of prompt latents
+  int vocabulary = 0;         // rows of the table
+  int table_rank = 0;         // 0: the table is d wide; else a projection follows
+  int condition = 0;          // width the heads read; != d: a projection follows the last norm
+  int prompt = 0;             // width of prompt latents
   bool prompt_start = false;  // a learned row stands before the prompt
 };
 

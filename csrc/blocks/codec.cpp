@@ -23,16 +23,14 @@ Part** parts(const Context& context, CodecState* const* states, int streams, Pic
 
 }  // namespace
 
-CodecState CodecState::copy() const {
-  return {upsample.copy(), downsample.copy(), transformer.copy(), seanet.copy()};
-}
+CodecState CodecState::copy() const { return {upsample.copy(), downsample.copy(), transformer.copy(), seanet.copy()}; }
 
 CodecDecoder::CodecDecoder(Pool& pool, const WeightMap& weights, const CodecShape& shape)
     : shape_(shape),
       std_(weights.buffer("emb_std", {shape.latent})),
       mean_(weights.buffer("emb_mean", {shape.latent})),
       transformer_(pool, weights, "decoder_transformer.", shape.transformer),
-      seanet_(weights, "decoder.", shape.seanet, Seanet::Half::kDecoder) {
+      seanet_(pool, weights, "decoder.", shape.seanet, Seanet::Half::kDecoder) {
   WeightMap projection;
   TensorView view = weights.get("quantizer.output_proj.weight", {shape.outer, shape.latent, 1});
   view.shape = {shape.outer, shape.latent};
@@ -53,7 +51,7 @@ CodecDecoder::CodecDecoder(Pool& pool, const WeightMap& weights, const CodecShap
     for (int i = 0; i < shape.outer; ++i)
       std::memcpy(dense.data() + (static_cast<std::size_t>(i) * channels + i / group) * taps,
                   weight.data() + static_cast<std::size_t>(i) * taps, taps * sizeof(float));
-    dense_ = ConvTranspose1d({shape.outer, channels, taps, shape.resample}, dense, Buffer());
+    dense_ = ConvTranspose1d(pool, {shape.outer, channels, taps, shape.resample}, dense, Buffer());
   }
 }
 
@@ -87,20 +85,22 @@ void CodecDecoder::step(const Context& context, const float* latents, const Ragg
     }
   }
   float* y = context.scratch.floats(static_cast<std::size_t>(total) * shape_.resample * shape_.transformer.output);
-  transformer_.step(context, x, fast,
-                    parts<TransformerState>(context, states, rows.streams, [](CodecState& s) { return &s.transformer; }), y);
+  transformer_.step(
+      context, x, fast,
+      parts<TransformerState>(context, states, rows.streams, [](CodecState& s) { return &s.transformer; }), y);
   seanet_.step(context, y, fast,
                parts<SeanetState>(context, states, rows.streams, [](CodecState& s) { return &s.seanet; }), pcm);
 }
 
 CodecEncoder::CodecEncoder(Pool& pool, const WeightMap& weights, const CodecShape& shape)
     : shape_(shape),
-      seanet_(weights, "encoder.", shape.seanet, Seanet::Half::kEncoder),
+      seanet_(pool, weights, "encoder.", shape.seanet, Seanet::Half::kEncoder),
       transformer_(pool, weights, "encoder_transformer.", shape.transformer) {
   if (shape.resample == 1) return;
   const Conv1dShape down{shape.seanet.dimension, shape.latent, 2 * shape.resample, shape.resample, 1,
                          Padding::kReplicate};
-  downsample_ = Conv1d(down, weights.buffer("downsample.conv.conv.weight", {down.out, down.in, down.kernel}), Buffer());
+  downsample_ =
+      Conv1d(pool, down, weights.buffer("downsample.conv.conv.weight", {down.out, down.in, down.kernel}), Buffer());
 }
 
 CodecState CodecEncoder::new_state() const {
@@ -120,11 +120,13 @@ void CodecEncoder::step(const Context& context, const float* pcm, const Ragged& 
   float* x = context.scratch.floats(static_cast<std::size_t>(total) * shape_.resample * shape_.seanet.dimension);
   seanet_.step(context, pcm, samples,
                parts<SeanetState>(context, states, rows.streams, [](CodecState& s) { return &s.seanet; }), x);
-  float* y = shape_.resample == 1 ? latents
-                                  : context.scratch.floats(static_cast<std::size_t>(total) * shape_.resample *
-                                                           shape_.transformer.output);
-  transformer_.step(context, x, fast,
-                    parts<TransformerState>(context, states, rows.streams, [](CodecState& s) { return &s.transformer; }), y);
+  float* y =
+      shape_.resample == 1
+          ? latents
+          : context.scratch.floats(static_cast<std::size_t>(total) * shape_.resample * shape_.transformer.output);
+  transformer_.step(
+      context, x, fast,
+      parts<TransformerState>(context, states, rows.streams, [](CodecState& s) { return &s.transformer; }), y);
   if (shape_.resample == 1) return;
   downsample_.step(context.kernels, context.pool, context.scratch, y, fast.counts, rows.streams,
                    parts<Conv1dState>(context, states, rows.streams, [](CodecState& s) { return &s.downsample; }),

@@ -51,20 +51,20 @@ FlowHead::FlowHead(Pool& pool, const WeightMap& weights, const std::string& pref
     : shape_(shape) {
   check(shape.steps >= 1, "the number of sampler steps must be at least 1, got ", shape.steps);
   const int d = shape.model;
-  cond_embed_ = Linear(pool, weights, prefix + "cond_embed", shape.condition, d);
+  cond_embed_ = Linear(pool, weights, prefix + "cond_embed", shape.condition, d, shape.precision);
   input_proj_ = Linear(pool, weights, prefix + "input_proj", shape.latent, d);
   for (int i = 0; i < shape.depth; ++i) {
     const std::string name = prefix + "res_blocks." + std::to_string(i) + ".";
     Block block;
     block.norm_weight = weights.buffer(name + "in_ln.weight", {d});
     block.norm_bias = weights.buffer(name + "in_ln.bias", {d});
-    block.first = Linear(pool, weights, name + "mlp.0", d, d);
-    block.second = Linear(pool, weights, name + "mlp.2", d, d);
-    block.modulation = Linear(pool, weights, name + "adaLN_modulation.1", d, 3 * d);
+    block.first = Linear(pool, weights, name + "mlp.0", d, d, shape.precision);
+    block.second = Linear(pool, weights, name + "mlp.2", d, d, shape.precision);
+    block.modulation = Linear(pool, weights, name + "adaLN_modulation.1", d, 3 * d, shape.precision);
     blocks_.push_back(std::move(block));
   }
   final_linear_ = Linear(pool, weights, prefix + "final_layer.linear", d, shape.latent);
-  final_modulation_ = Linear(pool, weights, prefix + "final_layer.adaLN_modulation.1", d, 2 * d);
+  final_modulation_ = Linear(pool, weights, prefix + "final_layer.adaLN_modulation.1", d, 2 * d, shape.precision);
 
   const int conditions = shape.type == FlowType::kLsd ? 2 : shape.type == FlowType::kFlowMatching ? 1 : 0;
   if (conditions == 0) return;
@@ -72,8 +72,7 @@ FlowHead::FlowHead(Pool& pool, const WeightMap& weights, const std::string& pref
     std::vector<double> total(d, 0.0);
     for (int c = 0; c < conditions; ++c) {
       const float t = static_cast<float>(static_cast<double>(i + c) / shape.steps);
-      const std::vector<double> embedded =
-          embed_time(weights, prefix + "time_embed." + std::to_string(c) + ".", d, t);
+      const std::vector<double> embedded = embed_time(weights, prefix + "time_embed." + std::to_string(c) + ".", d, t);
       for (int j = 0; j < d; ++j) total[j] += embedded[j] / conditions;
     }
     Buffer time(d);
@@ -104,8 +103,8 @@ void FlowHead::head(const Context& context, const float* embedded, int rows, con
     block.first.apply(context, normed, rows, inner, {Activation::kSilu, nullptr, nullptr});
     block.second.apply(context, inner, rows, normed);
     for (int r = 0; r < rows; ++r)
-      context.kernels.gated_add(h + r * d, modulation + static_cast<std::size_t>(r) * 3 * d + 2 * d,
-                                normed + r * d, h + r * d, static_cast<std::size_t>(d));
+      context.kernels.gated_add(h + r * d, modulation + static_cast<std::size_t>(r) * 3 * d + 2 * d, normed + r * d,
+                                h + r * d, static_cast<std::size_t>(d));
   }
   final_modulation_.apply(context, y, rows, modulation);
   for (int r = 0; r < rows; ++r) {
@@ -115,8 +114,7 @@ void FlowHead::head(const Context& context, const float* embedded, int rows, con
   final_linear_.apply(context, normed, rows, out);
 }
 
-void FlowHead::sample(const Context& context, const float* condition, const float* noise, int rows,
-                      float* out) const {
+void FlowHead::sample(const Context& context, const float* condition, const float* noise, int rows, float* out) const {
   const Scratch::Mark mark(context.scratch);
   const int d = shape_.model;
   const std::size_t latents = static_cast<std::size_t>(rows) * shape_.latent;

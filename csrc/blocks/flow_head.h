@@ -24,6 +24,7 @@ struct FlowHeadShape {
   int latent = 0, model = 0, condition = 0, depth = 0;
   FlowType type = FlowType::kLsd;
   int steps = 1;
+  Precision precision = Precision::kFloat32;  // of all but the first and the last linear
 };
 
 class FlowHead {

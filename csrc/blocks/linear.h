@@ -13,7 +13,8 @@ class Linear {
  public:
   Linear() = default;
   // Reads `name`.weight [out, in] and, when it exists, `name`.bias [out].
-  Linear(Pool& pool, const WeightMap& weights, const std::string& name, int in, int out);
+  Linear(Pool& pool, const WeightMap& weights, const std::string& name, int in, int out,
+         Precision precision = Precision::kFloat32);
 
   bool empty() const { return matrix_.cols() == 0; }
   int in() const { return matrix_.depth(); }

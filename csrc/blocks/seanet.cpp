@@ -8,9 +8,10 @@
 namespace ptts {
 namespace {
 
-Conv1d read_conv(const WeightMap& weights, const std::string& name, const Conv1dShape& shape) {
-  return Conv1d(shape, weights.buffer(name + ".conv.weight", {shape.out, shape.in, shape.kernel}),
-                weights.buffer(name + ".conv.bias", {shape.out}));
+Conv1d read_conv(Pool& pool, const WeightMap& weights, const std::string& name, const Conv1dShape& shape,
+                 Precision precision) {
+  return Conv1d(pool, shape, weights.buffer(name + ".conv.weight", {shape.out, shape.in, shape.kernel}),
+                weights.buffer(name + ".conv.bias", {shape.out}), precision);
 }
 
 }  // namespace
@@ -22,55 +23,59 @@ SeanetState SeanetState::copy() const {
   return out;
 }
 
-void Seanet::add_conv(const WeightMap& weights, const std::string& name, const Conv1dShape& shape,
+void Seanet::add_conv(Pool& pool, const WeightMap& weights, const std::string& name, const Conv1dShape& shape,
                       Activation before) {
   stages_.push_back({Stage::Kind::kConv, static_cast<int>(convs_.size()), before});
-  convs_.push_back(read_conv(weights, name, shape));
+  convs_.push_back(read_conv(pool, weights, name, shape, shape_.precision));
 }
 
-void Seanet::add_residual(const WeightMap& weights, const std::string& name, int channels, int dilation) {
+void Seanet::add_residual(Pool& pool, const WeightMap& weights, const std::string& name, int channels, int dilation) {
   const int hidden = channels / shape_.compress;
   stages_.push_back({Stage::Kind::kResidual, static_cast<int>(convs_.size()), Activation::kElu});
-  convs_.push_back(read_conv(weights, name + ".block.1",
-                             {channels, hidden, shape_.residual_kernel, 1, dilation, shape_.padding}));
-  convs_.push_back(read_conv(weights, name + ".block.3", {hidden, channels, 1, 1, 1, shape_.padding}));
+  convs_.push_back(read_conv(pool, weights, name + ".block.1",
+                             {channels, hidden, shape_.residual_kernel, 1, dilation, shape_.padding},
+                             shape_.precision));
+  convs_.push_back(
+      read_conv(pool, weights, name + ".block.3", {hidden, channels, 1, 1, 1, shape_.padding}, shape_.precision));
 }
 
-Seanet::Seanet(const WeightMap& weights, const std::string& prefix, const SeanetShape& shape, Half half)
+Seanet::Seanet(Pool& pool, const WeightMap& weights, const std::string& prefix, const SeanetShape& shape, Half half)
     : shape_(shape) {
   int index = 0;  // torch's module list counts activations too
   const auto name = [&](int i) { return prefix + "model." + std::to_string(i); };
   const auto residuals = [&](int channels) {
     int dilation = 1;
     for (int j = 0; j < shape.residual_layers; ++j, dilation *= shape.dilation_base)
-      add_residual(weights, name(index++), channels, dilation);
+      add_residual(pool, weights, name(index++), channels, dilation);
   };
   if (half == Half::kDecoder) {
     int channels = shape.filters << shape.ratios.size();
-    add_conv(weights, name(index++), {shape.dimension, channels, shape.kernel, 1, 1, shape.padding}, Activation::kNone);
+    add_conv(pool, weights, name(index++), {shape.dimension, channels, shape.kernel, 1, 1, shape.padding},
+             Activation::kNone);
     for (const int ratio : shape.ratios) {
       const ConvTransposeShape up{channels, channels / 2, 2 * ratio, ratio};
       const std::string up_name = name(index + 1) + ".convtr.";
       stages_.push_back({Stage::Kind::kUpsample, static_cast<int>(upsamples_.size()), Activation::kElu});
-      upsamples_.emplace_back(up, weights.buffer(up_name + "weight", {up.in, up.out, up.kernel}),
-                              weights.buffer(up_name + "bias", {up.out}));
+      upsamples_.emplace_back(pool, up, weights.buffer(up_name + "weight", {up.in, up.out, up.kernel}),
+                              weights.buffer(up_name + "bias", {up.out}), shape.precision);
       index += 2;
       channels /= 2;
       residuals(channels);
     }
-    add_conv(weights, name(index + 1), {channels, shape.channels, shape.last_kernel, 1, 1, shape.padding},
+    add_conv(pool, weights, name(index + 1), {channels, shape.channels, shape.last_kernel, 1, 1, shape.padding},
              Activation::kElu);
   } else {
     int channels = shape.filters;
-    add_conv(weights, name(index++), {shape.channels, channels, shape.kernel, 1, 1, shape.padding}, Activation::kNone);
+    add_conv(pool, weights, name(index++), {shape.channels, channels, shape.kernel, 1, 1, shape.padding},
+             Activation::kNone);
     for (auto ratio = shape.ratios.rbegin(); ratio != shape.ratios.rend(); ++ratio) {
       residuals(channels);
-      add_conv(weights, name(index + 1), {channels, 2 * channels, 2 * *ratio, *ratio, 1, shape.padding},
+      add_conv(pool, weights, name(index + 1), {channels, 2 * channels, 2 * *ratio, *ratio, 1, shape.padding},
                Activation::kElu);
       index += 2;
       channels *= 2;
     }
-    add_conv(weights, name(index + 1), {channels, shape.dimension, shape.last_kernel, 1, 1, shape.padding},
+    add_conv(pool, weights, name(index + 1), {channels, shape.dimension, shape.last_kernel, 1, 1, shape.padding},
              Activation::kElu);
   }
 }

@@ -21,6 +21,7 @@ struct SeanetShape {
   std::vector<int> ratios;  // as the decoder walks them
   int kernel = 7, residual_kernel = 3, last_kernel = 3, dilation_base = 2, compress = 2;
   Padding padding = Padding::kZero;
+  Precision precision = Precision::kFloat32;
 
   int hop() const {
     int out = 1;
@@ -40,7 +41,7 @@ class Seanet {
   enum class Half { kEncoder, kDecoder };
   Seanet() = default;
   // Tensor names: model.<i>[.block.<j>].{conv,convtr}.{weight,bias} after `prefix`, as torch numbers the list.
-  Seanet(const WeightMap& weights, const std::string& prefix, const SeanetShape& shape, Half half);
+  Seanet(Pool& pool, const WeightMap& weights, const std::string& prefix, const SeanetShape& shape, Half half);
 
   const SeanetShape& shape() const { return shape_; }
   SeanetState new_state() const;
@@ -52,11 +53,12 @@ class Seanet {
  private:
   struct Stage {
     enum class Kind { kConv, kResidual, kUpsample } kind;
-    int first;                // index into convs_ or upsamples_; a residual block takes two convs
+    int first;  // index into convs_ or upsamples_; a residual block takes two convs
     Activation before;
   };
-  void add_conv(const WeightMap& weights, const std::string& name, const Conv1dShape& shape, Activation before);
-  void add_residual(const WeightMap& weights, const std::string& name, int channels, int dilation);
+  void add_conv(Pool& pool, const WeightMap& weights, const std::string& name, const Conv1dShape& shape,
+                Activation before);
+  void add_residual(Pool& pool, const WeightMap& weights, const std::string& name, int channels, int dilation);
   std::size_t run(const Context& context, const Stage& stage, const float* x, int* counts, int streams,
                   SeanetState* const* states, float* y) const;
 

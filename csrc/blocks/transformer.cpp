@@ -26,8 +26,7 @@ TransformerState TransformerState::copy() const {
   return out;
 }
 
-Transformer::Transformer(Pool& pool, const WeightMap& weights, const std::string& prefix,
-                         const TransformerShape& shape)
+Transformer::Transformer(Pool& pool, const WeightMap& weights, const std::string& prefix, const TransformerShape& shape)
     : shape_(shape) {
   check(shape.heads > 0 && shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0 &&
             shape.attention_dim % shape.heads == 0 && shape.attention_dim / shape.heads % 2 == 0,
@@ -38,8 +37,9 @@ Transformer::Transformer(Pool& pool, const WeightMap& weights, const std::string
   const float slope = static_cast<float>(-std::log(static_cast<double>(shape.max_period)) * 2 / head_dim);
   for (int i = 0; i < head_dim / 2; ++i)
     frequencies_.push_back(static_cast<float>(std::exp(static_cast<double>(static_cast<float>(i) * slope))));
-  if (shape.input != d) input_proj_ = Linear(pool, weights, prefix + "input_proj", shape.input, d);
-  if (shape.output != d) output_proj_ = Linear(pool, weights, prefix + "output_projs.0", d, shape.output);
+  if (shape.input != d) input_proj_ = Linear(pool, weights, prefix + "input_proj", shape.input, d, shape.precision);
+  if (shape.output != d)
+    output_proj_ = Linear(pool, weights, prefix + "output_projs.0", d, shape.output, shape.precision);
   for (int i = 0; i < shape.layers; ++i) {
     const std::string name = prefix + "transformer.layers." + std::to_string(i) + ".";
     Layer layer;
@@ -47,10 +47,10 @@ Transformer::Transformer(Pool& pool, const WeightMap& weights, const std::string
     layer.norm1_bias = weights.buffer(name + "norm1.bias", {d});
     layer.norm2_weight = weights.buffer(name + "norm2.weight", {d});
     layer.norm2_bias = weights.buffer(name + "norm2.bias", {d});
-    layer.in_proj = Linear(pool, weights, name + "self_attn.in_proj", d, shape.attention_dim + 2 * kv);
-    layer.out_proj = Linear(pool, weights, name + "self_attn.out_proj", shape.attention_dim, d);
-    layer.linear1 = Linear(pool, weights, name + "linear1", d, shape.feedforward);
-    layer.linear2 = Linear(pool, weights, name + "linear2", shape.feedforward, d);
+    layer.in_proj = Linear(pool, weights, name + "self_attn.in_proj", d, shape.attention_dim + 2 * kv, shape.precision);
+    layer.out_proj = Linear(pool, weights, name + "self_attn.out_proj", shape.attention_dim, d, shape.precision);
+    layer.linear1 = Linear(pool, weights, name + "linear1", d, shape.feedforward, shape.precision);
+    layer.linear2 = Linear(pool, weights, name + "linear2", shape.feedforward, d, shape.precision);
     if (shape.layer_scale) {
       layer.scale1 = weights.buffer(name + "layer_scale_1.scale", {d});
       layer.scale2 = weights.buffer(name + "layer_scale_2.scale", {d});
@@ -68,8 +68,8 @@ TransformerState Transformer::new_state(int capacity) const {
   return state;
 }
 
-void Transformer::attend(const Context& context, const Layer& layer, int index, const Ragged& rows,
-                         const float* cosine, const float* sine, TransformerState* const* states, float* x) const {
+void Transformer::attend(const Context& context, const Layer& layer, int index, const Ragged& rows, const float* cosine,
+                         const float* sine, TransformerState* const* states, float* x) const {
   const Scratch::Mark mark(context.scratch);
   const int total = rows.total(), d = shape_.model, heads = shape_.heads, kv_heads = shape_.kv_heads;
   const int width = shape_.attention_dim, head_dim = width / heads, kv = kv_heads * head_dim;
@@ -113,8 +113,7 @@ void Transformer::attend(const Context& context, const Layer& layer, int index, 
   row = qkv;
   for (int s = 0; s < rows.streams; ++s) {
     for (int q = 0; q < rows.counts[s]; q += kQueries)
-      for (int head = 0; head < heads; ++head)
-        tasks[n++] = {s, head, q, std::min(kQueries, rows.counts[s] - q), row};
+      for (int head = 0; head < heads; ++head) tasks[n++] = {s, head, q, std::min(kQueries, rows.counts[s] - q), row};
     row += static_cast<std::size_t>(rows.counts[s]) * qkv_width;
     const int keys = states[s]->layers[index].slot();
     work += 4.0 * rows.counts[s] * width * (shape_.window > 0 ? std::min(keys, shape_.window) : keys);
@@ -149,8 +148,8 @@ void Transformer::attend(const Context& context, const Layer& layer, int index, 
                        {Activation::kNone, layer.scale1.empty() ? nullptr : layer.scale1.data(), x});
 }
 
-void Transformer::step(const Context& context, const float* x, const Ragged& rows,
-                       TransformerState* const* states, float* y) const {
+void Transformer::step(const Context& context, const float* x, const Ragged& rows, TransformerState* const* states,
+                       float* y) const {
   const Scratch::Mark mark(context.scratch);
   const int total = rows.total(), d = shape_.model;
   if (total == 0) return;

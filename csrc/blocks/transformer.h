@@ -21,6 +21,7 @@ struct TransformerShape {
   int window = 0;
   float max_period = 10000.0f;
   bool layer_scale = false;
+  Precision precision = Precision::kFloat32;  // of every linear
 };
 
 class TransformerState {

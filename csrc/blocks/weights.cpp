@@ -60,8 +60,8 @@ Buffer TensorView::to_buffer() const {
 const TensorView& WeightMap::get(const std::string& name, const std::vector<std::int64_t>& shape) const {
   const auto found = tensors_.find(name);
   check(found != tensors_.end(), "tensor '", name, "' is missing, expected shape ", text(shape));
-  check(found->second.shape == shape, "tensor '", name, "' has shape ", text(found->second.shape),
-        ", expected ", text(shape));
+  check(found->second.shape == shape, "tensor '", name, "' has shape ", text(found->second.shape), ", expected ",
+        text(shape));
   return found->second;
 }
 

@@ -22,6 +22,8 @@ const Row kRows[] = {
 #endif
 #if defined(PTTS_HAVE_AVX512)
     {"avx512", kernel_table_avx512, [] { return cpu_features().avx512; }},
+    {"avx512_vnni", kernel_table_avx512_vnni, [] { return cpu_features().avx512_vnni; }},
+    {"avx512_bf16", kernel_table_avx512_bf16, [] { return cpu_features().avx512_bf16; }},
 #endif
 #if defined(PTTS_HAVE_NEON)
     {"neon", kernel_table_neon, [] { return true; }},

@@ -19,15 +19,30 @@ enum class Activation : int { kNone = 0, kElu = 1, kSilu = 2, kGeluTanh = 3 };
 constexpr int kPanel = 32;
 constexpr int kHalfPanel = 16;
 
+// Arithmetic of a product: how weights are stored and rows are converted. Sums are float32, int32, float32.
+enum class Precision : int { kFloat32 = 0, kInt8 = 1, kBFloat16 = 2 };
+
+// int8: rows and columns whose largest value is smaller count as zero; far below anything a network computes.
+constexpr float kSmallestPeak = 1e-30f;
+
 // Rows of one operand with their own place in memory; several share one pass over the weights.
 struct GemmSegment {
-  const float* a = nullptr;  // [rows, depth], rows lda apart; rows may overlap (lda < depth)
+  const void* a = nullptr;  // [rows, depth] of the kernel's element type, rows lda apart; may overlap (lda < depth)
   std::ptrdiff_t lda = 0;
   int rows = 0;
   float* c = nullptr;  // [rows, cols]
   std::ptrdiff_t ldc = 0;
   const float* residual = nullptr;  // [rows, cols] or null; may be c itself
   std::ptrdiff_t ldr = 0;
+  const float* row_scale = nullptr;  // int8 only: [rows]
+};
+
+// What a packed matrix is to a kernel: panels, and for int8 the scale and the sum of each column.
+struct PackedView {
+  const void* data = nullptr;
+  int depth = 0, cols = 0;
+  const float* col_scale = nullptr;  // [cols padded to a Vec]
+  const int* col_sum = nullptr;      // [cols padded to a Vec]
 };
 
 // c = residual + scale * activation(a w + bias); absent parts are null.
@@ -47,20 +62,32 @@ struct AttentionHead {
   const float* values = nullptr;
   int head_dim = 0;
   int queries = 0;
-  int last = 0;       // query i sees cache slots [max(0, last + i + 1 - window), last + i]
-  int window = 0;     // 0 = all slots from the first
-  float scale = 1.0f; // multiplies q k
+  int last = 0;             // query i sees cache slots [max(0, last + i + 1 - window), last + i]
+  int window = 0;           // 0 = all slots from the first
+  float scale = 1.0f;       // multiplies q k
   float* scores = nullptr;  // scratch, kAttentionTile * (last + queries rounded up to 16)
 };
 
 constexpr int kAttentionTile = 4;
 
+constexpr std::size_t kSpinBytes = 4096, kSpinFloats = 16 * 16;
+
 struct KernelTable {
   const char* name;
 
-  // Rows [row_begin, row_end) of the segment times panels [panel_begin, panel_end).
-  void (*gemm)(const GemmSegment* segment, int row_begin, int row_end, const float* packed, int depth,
-               int cols, int panel_begin, int panel_end, const Epilogue* epilogue);
+  // Rows [row_begin, row_end) of the segment times panels [panel_begin, panel_end); one form per Precision.
+  using Gemm = void (*)(const GemmSegment* segment, int row_begin, int row_end, const PackedView* packed,
+                        int panel_begin, int panel_end, const Epilogue* epilogue);
+  Gemm gemm_float32, gemm_int8, gemm_bf16;
+
+  // int8 rows: bytes of one element (1: unsigned with 128 added, 2: signed), and one row of n floats into
+  // quantized form, zero up to the next multiple of 4; returns its scale, max|x| / 127, or NaN for a row that holds a
+  // NaN or an infinity.
+  int quantized_bytes;
+  float (*quantize_row)(const float* x, int n, void* out);
+
+  // Nearest even bfloat16; subnormals become zero, NaN stays NaN.
+  void (*to_bf16)(const float* x, unsigned short* y, std::size_t n);
 
   // Softmax attention of all queries of one head.
   void (*attention)(const AttentionHead* head);
@@ -79,8 +106,7 @@ struct KernelTable {
   void (*gated_add)(const float* x, const float* gate, const float* h, float* y, std::size_t n);
 
   // y[i] = (a[i] + b[i]) + c[i % period]; the sum of an overlap-add step.
-  void (*overlap_add)(const float* a, const float* b, const float* c, std::size_t period, float* y,
-                      std::size_t n);
+  void (*overlap_add)(const float* a, const float* b, const float* c, std::size_t period, float* y, std::size_t n);
 
   // Depthwise transposed convolution of one input row x [channels], kernel = 2 * stride:
   // out[s, c] = tail[s, c] + x[c] * w[s, c]; tail[s, c] = x[c] * w[stride + s, c].
@@ -91,12 +117,19 @@ struct KernelTable {
 
   // n numbers through vexp, for tests of its error bound.
   void (*exp)(const float* x, float* y, std::size_t n);
+
+  // The loops behind kernels/limits.h: the sum of n floats (a multiple of 128), and `rounds` rounds of products in
+  // registers, which returns the number of operations. a, w: kSpinBytes; out: kSpinFloats.
+  float (*read_floats)(const float* x, std::size_t n);
+  double (*spin)(Precision precision, int rounds, const void* a, const void* w, float* out);
 };
 
 extern "C" {
 const KernelTable* kernel_table_scalar();
 const KernelTable* kernel_table_avx2();
 const KernelTable* kernel_table_avx512();
+const KernelTable* kernel_table_avx512_vnni();
+const KernelTable* kernel_table_avx512_bf16();
 const KernelTable* kernel_table_neon();
 }
 

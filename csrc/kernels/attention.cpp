@@ -5,8 +5,7 @@
 
 namespace ptts {
 
-KvCache::KvCache(int kv_heads, int head_dim, int window)
-    : kv_heads_(kv_heads), head_dim_(head_dim), window_(window) {}
+KvCache::KvCache(int kv_heads, int head_dim, int window) : kv_heads_(kv_heads), head_dim_(head_dim), window_(window) {}
 
 KvCache KvCache::copy() const {
   KvCache out(kv_heads_, head_dim_, window_);
@@ -33,8 +32,9 @@ void KvCache::move_to(int capacity, int drop) {
       std::memmove(v, v + value_offset, value_bytes);
     }
   } else {
-    Buffer keys(static_cast<std::size_t>(kv_heads_) * capacity * head_dim_);
-    Buffer values(static_cast<std::size_t>(kv_heads_) * capacity * padded_dim());
+    // Slots beyond the last row are masked by selection: room costs no memory before it is used.
+    Buffer keys(static_cast<std::size_t>(kv_heads_) * capacity * head_dim_, Buffer::Fill::kUndefined);
+    Buffer values(static_cast<std::size_t>(kv_heads_) * capacity * padded_dim(), Buffer::Fill::kUndefined);
     if (used > 0) {
       for (int h = 0; h < kv_heads_; ++h) {
         std::memcpy(keys.data() + static_cast<std::size_t>(h) * capacity * head_dim_,

@@ -10,14 +10,16 @@ namespace {
 constexpr std::size_t kCopyChunk = 16 * 1024;  // floats of a copy task
 }
 
-Conv1d::Conv1d(const Conv1dShape& shape, const Buffer& weight, Buffer bias)
+Conv1d::Conv1d(Pool& pool, const Conv1dShape& shape, const Buffer& weight, Buffer bias, Precision precision)
     : shape_(shape), bias_(std::move(bias)) {
   check(pad() >= 0, "conv1d kernel ", shape.kernel, " is smaller than its stride ", shape.stride);
   const int in = shape.in, kernel = shape.kernel;
-  matrix_ = PackedMatrix::from_elements(kernel * in, shape.out, [&](int k, int j) {
-    const int tap = k / in, channel = k % in;
-    return weight[(static_cast<std::size_t>(j) * in + channel) * kernel + tap];
-  });
+  const auto column = [&](int j, float* out) {
+    const float* taps = weight.data() + static_cast<std::size_t>(j) * in * kernel;
+    for (int channel = 0; channel < in; ++channel)
+      for (int tap = 0; tap < kernel; ++tap) out[tap * in + channel] = taps[channel * kernel + tap];
+  };
+  matrix_ = PackedMatrix::from_columns(pool, kernel * in, shape.out, column, precision);
 }
 
 void Conv1d::step(const KernelTable& kernels, Pool& pool, Scratch& scratch, const float* x, const int* counts,
@@ -61,8 +63,7 @@ void Conv1d::step(const KernelTable& kernels, Pool& pool, Scratch& scratch, cons
       for (int r = 0; r < rows; ++r)
         for (int tap = 0; tap < shape_.kernel; ++tap)
           std::memcpy(gathered + r * depth + static_cast<std::size_t>(tap) * in,
-                      rows_at + r * lda + static_cast<std::ptrdiff_t>(tap) * shape_.dilation * in,
-                      in * sizeof(float));
+                      rows_at + r * lda + static_cast<std::ptrdiff_t>(tap) * shape_.dilation * in, in * sizeof(float));
       rows_at = gathered;
       lda = static_cast<std::ptrdiff_t>(depth);
     }
@@ -72,7 +73,7 @@ void Conv1d::step(const KernelTable& kernels, Pool& pool, Scratch& scratch, cons
     if (residual_at != nullptr) residual_at += static_cast<std::size_t>(rows) * shape_.out;
   }
   const Epilogue epilogue{bias_.empty() ? nullptr : bias_.data(), nullptr, fused.after};
-  gemm(kernels, pool, segments, streams, matrix_, epilogue);
+  gemm(kernels, pool, scratch, segments, streams, matrix_, epilogue);
 }
 
 }  // namespace ptts

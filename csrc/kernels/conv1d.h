@@ -34,7 +34,8 @@ class Conv1d {
  public:
   Conv1d() = default;
   // weight: torch layout [out, in, kernel]; bias: [out] or empty.
-  Conv1d(const Conv1dShape& shape, const Buffer& weight, Buffer bias);
+  Conv1d(Pool& pool, const Conv1dShape& shape, const Buffer& weight, Buffer bias,
+         Precision precision = Precision::kFloat32);
 
   const Conv1dShape& shape() const { return shape_; }
   int pad() const { return (shape_.kernel - 1) * shape_.dilation + 1 - shape_.stride; }
@@ -46,8 +47,8 @@ class Conv1d {
     const float* residual = nullptr;        // rows of y, contiguous; may be y
   };
   // Stream s has counts[s] rows of x and counts[s] / stride rows of y; all contiguous. y must not overlap x.
-  void step(const KernelTable& kernels, Pool& pool, Scratch& scratch, const float* x, const int* counts,
-            int streams, Conv1dState* const* states, float* y, const Fused& fused) const;
+  void step(const KernelTable& kernels, Pool& pool, Scratch& scratch, const float* x, const int* counts, int streams,
+            Conv1dState* const* states, float* y, const Fused& fused) const;
 
  private:
   Conv1dShape shape_;

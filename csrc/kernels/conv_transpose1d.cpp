@@ -7,21 +7,23 @@
 
 namespace ptts {
 
-ConvTranspose1d::ConvTranspose1d(const ConvTransposeShape& shape, const Buffer& weight, Buffer bias)
+ConvTranspose1d::ConvTranspose1d(Pool& pool, const ConvTransposeShape& shape, const Buffer& weight, Buffer bias,
+                                 Precision precision)
     : shape_(shape), bias_(std::move(bias)) {
   check(shape.kernel >= shape.stride, "transposed conv1d kernel ", shape.kernel, " is smaller than its stride ",
         shape.stride);
   if (bias_.empty()) bias_ = Buffer(static_cast<std::size_t>(shape.out));
   const int out = shape.out, kernel = shape.kernel;
-  matrix_ = PackedMatrix::from_elements(shape.in, kernel * out, [&](int k, int j) {
+  const auto column = [&](int j, float* values) {
     const int tap = j / out, channel = j % out;
-    return weight[(static_cast<std::size_t>(k) * out + channel) * kernel + tap];
-  });
+    for (int i = 0; i < shape_.in; ++i)
+      values[i] = weight[(static_cast<std::size_t>(i) * out + channel) * kernel + tap];
+  };
+  matrix_ = PackedMatrix::from_columns(pool, shape.in, kernel * out, column, precision);
 }
 
-void ConvTranspose1d::step(const KernelTable& kernels, Pool& pool, Scratch& scratch, Activation before,
-                           const float* x, const int* counts, int streams, ConvTransposeState* const* states,
-                           float* y) const {
+void ConvTranspose1d::step(const KernelTable& kernels, Pool& pool, Scratch& scratch, Activation before, const float* x,
+                           const int* counts, int streams, ConvTransposeState* const* states, float* y) const {
   const Scratch::Mark mark(scratch);
   int rows = 0;
   for (int s = 0; s < streams; ++s) rows += counts[s];
@@ -38,7 +40,7 @@ void ConvTranspose1d::step(const KernelTable& kernels, Pool& pool, Scratch& scra
   const int width = shape_.kernel * shape_.out;
   float* products = scratch.floats(static_cast<std::size_t>(rows) * width);
   const GemmSegment segment{x, shape_.in, rows, products, width, nullptr, 0};
-  gemm(kernels, pool, &segment, 1, matrix_, Epilogue());
+  gemm(kernels, pool, scratch, &segment, 1, matrix_, Epilogue());
   for (int s = 0; s < streams; ++s) {
     overlap_add(kernels, pool, scratch, products, counts[s], *states[s], y);
     products += static_cast<std::size_t>(counts[s]) * width;

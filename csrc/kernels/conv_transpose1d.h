@@ -29,7 +29,8 @@ class ConvTranspose1d {
  public:
   ConvTranspose1d() = default;
   // weight: torch layout [in, out, kernel]; bias: [out] or empty.
-  ConvTranspose1d(const ConvTransposeShape& shape, const Buffer& weight, Buffer bias);
+  ConvTranspose1d(Pool& pool, const ConvTransposeShape& shape, const Buffer& weight, Buffer bias,
+                  Precision precision = Precision::kFloat32);
 
   const ConvTransposeShape& shape() const { return shape_; }
   ConvTransposeState new_state() const {

@@ -14,8 +14,7 @@ static void activate_n(Activation activation, const float* x, float* y, size_t n
   switch (activation) {
     case Activation::kElu: return map_n(n, y, [=](size_t i, int k) { return velu(load_some(x + i, k)); });
     case Activation::kSilu: return map_n(n, y, [=](size_t i, int k) { return vsilu(load_some(x + i, k)); });
-    case Activation::kGeluTanh:
-      return map_n(n, y, [=](size_t i, int k) { return vgelu_tanh(load_some(x + i, k)); });
+    case Activation::kGeluTanh: return map_n(n, y, [=](size_t i, int k) { return vgelu_tanh(load_some(x + i, k)); });
     default: return map_n(n, y, [=](size_t i, int k) { return load_some(x + i, k); });
   }
 }
@@ -25,9 +24,7 @@ static void add_n(const float* x, float* y, size_t n) {
 }
 
 static void gated_add_n(const float* x, const float* gate, const float* h, float* y, size_t n) {
-  map_n(n, y, [=](size_t i, int k) {
-    return fma(load_some(gate + i, k), load_some(h + i, k), load_some(x + i, k));
-  });
+  map_n(n, y, [=](size_t i, int k) { return fma(load_some(gate + i, k), load_some(h + i, k), load_some(x + i, k)); });
 }
 
 static void overlap_add_n(const float* a, const float* b, const float* c, size_t period, float* y, size_t n) {
@@ -38,8 +35,7 @@ static void overlap_add_n(const float* a, const float* b, const float* c, size_t
   }
 }
 
-static void depthwise_upsample_row(const float* x, const float* w, int stride, int channels, float* tail,
-                                   float* out) {
+static void depthwise_upsample_row(const float* x, const float* w, int stride, int channels, float* tail, float* out) {
   for (int s = 0; s < stride; ++s) {
     const float* head_w = w + static_cast<ptrdiff_t>(s) * channels;
     const float* tail_w = w + static_cast<ptrdiff_t>(stride + s) * channels;

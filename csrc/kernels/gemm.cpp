@@ -1,68 +1,221 @@
 #include "kernels/gemm.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
 
 namespace ptts {
 namespace {
 
-constexpr std::size_t kChunkFloats = 64 * 1024;     // 256 KiB of weights a task: less cost bandwidth
+constexpr std::size_t kChunkBytes = 256 * 1024;      // weights of a task: less cost bandwidth
 constexpr std::size_t kRowBlockFloats = 128 * 1024;  // rows of a block stay in a 1 MiB second-level cache
 constexpr int kMinRowBlock = 48;
+constexpr int kQuantizedPad = 4;
+// Rows a multiple of 4 KiB apart share one set of the first-level cache, and the 8 to 12 rows of a tile evict each
+// other (41 against 105 GFLOP/s at depth 1024): such rows are laid out anew with a line between them.
+constexpr std::size_t kAliasBytes = 4096, kLineBytes = 64;
+constexpr int kFewestAliasing = 8;
+constexpr int kMaxInt8Depth = 0x7fffffff / (127 * 127);
 
-int panel_width(int cols, int panel) {
-  return cols - panel * kPanel > kHalfPanel ? kPanel : kHalfPanel;
+int depth_step(Precision precision) {
+  return precision == Precision::kInt8 ? 4 : precision == Precision::kBFloat16 ? 2 : 1;
+}
+
+std::size_t element_bytes(Precision precision) {
+  return precision == Precision::kInt8 ? 1 : precision == Precision::kBFloat16 ? 2 : 4;
+}
+
+int padded(int n, int step) { return (n + step - 1) / step * step; }
+
+int panel_width(int cols, int panel) { return cols - panel * kPanel > kHalfPanel ? kPanel : kHalfPanel; }
+
+std::uint16_t to_bf16(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);  // NaN, quiet
+  if (magnitude < 0x00800000u) return static_cast<std::uint16_t>((bits >> 31) << 15);
+  return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+std::size_t unaliased(std::size_t row_bytes, int rows) {
+  return rows >= kFewestAliasing && row_bytes % kAliasBytes == 0 ? row_bytes + kLineBytes : row_bytes;
+}
+
+// Where float32 rows go: their own distance, or a better one. Overlapping rows (a convolution's) stay.
+std::size_t unaliased_lda(const GemmSegment& segment, int depth) {
+  const auto lda = static_cast<std::size_t>(segment.lda);
+  return segment.lda < depth ? lda : unaliased(lda * sizeof(float), segment.rows) / sizeof(float);
+}
+
+bool any_aliasing(const GemmSegment* segments, int count, int depth) {
+  for (int s = 0; s < count; ++s)
+    if (unaliased_lda(segments[s], depth) != static_cast<std::size_t>(segments[s].lda)) return true;
+  return false;
+}
+
+// float32 rows of the segments in the matrix's own element type, spread out where they would alias.
+void convert_rows(const KernelTable& kernels, Pool& pool, Scratch& scratch, const GemmSegment* segments, int count,
+                  const PackedMatrix& weights, GemmSegment* converted) {
+  const int depth = weights.depth();
+  for (int s = 0; s < count; ++s) {
+    converted[s] = segments[s];
+    const GemmSegment& segment = segments[s];
+    if (segment.rows == 0) continue;
+    const float* a = static_cast<const float*>(segment.a);
+    switch (weights.precision()) {
+      case Precision::kInt8: {
+        const std::size_t row_bytes =
+            unaliased(static_cast<std::size_t>(padded(depth, kQuantizedPad)) * kernels.quantized_bytes, segment.rows);
+        auto* rows = scratch.of<unsigned char>(row_bytes * segment.rows);
+        float* scales = scratch.floats(segment.rows);
+        parallel_for(pool, segment.rows, 2.0 * segment.rows * depth, [&](int r) {
+          scales[r] = kernels.quantize_row(a + r * segment.lda, depth, rows + r * row_bytes);
+        });
+        converted[s].a = rows;
+        converted[s].lda = static_cast<std::ptrdiff_t>(row_bytes) / kernels.quantized_bytes;
+        converted[s].row_scale = scales;
+        break;
+      }
+      case Precision::kBFloat16: {
+        // Rows may overlap (a convolution's do): convert what they span once. An odd depth is a zero short of its last
+        // pair, and zero times a neighbour's NaN would be NaN: such rows are laid out apart.
+        const bool apart = segment.lda >= depth || depth % 2 != 0;
+        const std::size_t lda =
+            apart ? unaliased(static_cast<std::size_t>(padded(depth, 2)) * 2, segment.rows) / 2 : segment.lda;
+        const std::size_t span = static_cast<std::size_t>(segment.rows - 1) * lda + padded(depth, 2);
+        auto* values = scratch.of<unsigned short>(span);
+        if (apart) {
+          parallel_for(pool, segment.rows, 1.0 * span, [&](int r) {
+            kernels.to_bf16(a + r * segment.lda, values + r * lda, static_cast<std::size_t>(depth));
+            if (depth % 2 != 0) values[r * lda + depth] = 0;
+          });
+        } else {
+          constexpr std::size_t kChunk = 16 * 1024;
+          parallel_for(pool, static_cast<int>((span + kChunk - 1) / kChunk), 1.0 * span, [&](int task) {
+            const std::size_t begin = task * kChunk;
+            kernels.to_bf16(a + begin, values + begin, std::min(kChunk, span - begin));
+          });
+        }
+        converted[s].a = values;
+        converted[s].lda = static_cast<std::ptrdiff_t>(lda);
+        break;
+      }
+      case Precision::kFloat32: {
+        const std::size_t lda = unaliased_lda(segment, depth);
+        if (lda == static_cast<std::size_t>(segment.lda)) break;
+        float* rows = scratch.floats(lda * segment.rows);
+        for (int r = 0; r < segment.rows; ++r) std::memcpy(rows + r * lda, a + r * segment.lda, depth * sizeof(float));
+        converted[s].a = rows;
+        converted[s].lda = static_cast<std::ptrdiff_t>(lda);
+        break;
+      }
+    }
+  }
 }
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(int depth, int cols) : depth_(depth), cols_(cols) {
+PackedMatrix::PackedMatrix(int depth, int cols, Precision precision)
+    : depth_(depth), cols_(cols), precision_(precision) {
+  check(precision != Precision::kInt8 || depth <= kMaxInt8Depth, "an int8 product of depth ", depth,
+        " could overflow its 32-bit sums, expected at most ", kMaxInt8Depth);
   const int full = cols / kPanel, rest = cols % kPanel;
-  const std::size_t width =
-      static_cast<std::size_t>(full) * kPanel + (rest == 0 ? 0 : rest > kHalfPanel ? kPanel : kHalfPanel);
-  data_ = Buffer(width * static_cast<std::size_t>(depth));
-}
-
-PackedMatrix PackedMatrix::from_outputs(Pool& pool, int depth, int cols, const ReadFloats& read) {
-  PackedMatrix out(depth, cols);
-  constexpr int kBlock = 256;
-  parallel_for(pool, out.panels(), 4.0 * depth * cols, [&](int panel) {
-    const int width = panel_width(cols, panel), used = std::min(width, cols - panel * kPanel);
-    float* base = out.data_.data() + static_cast<std::size_t>(panel) * kPanel * depth;
-    float block[kPanel][kBlock];
-    for (int k0 = 0; k0 < depth; k0 += kBlock) {
-      const int count = std::min(kBlock, depth - k0);
-      for (int j = 0; j < used; ++j)
-        read(static_cast<std::size_t>(panel * kPanel + j) * depth + k0, count, block[j]);
-      for (int k = 0; k < count; ++k)
-        for (int j = 0; j < used; ++j) base[static_cast<std::size_t>(k0 + k) * width + j] = block[j][k];
-    }
-  });
-  return out;
-}
-
-PackedMatrix PackedMatrix::from_elements(int depth, int cols, const std::function<float(int, int)>& element) {
-  PackedMatrix out(depth, cols);
-  for (int panel = 0; panel < out.panels(); ++panel) {
-    const int width = panel_width(cols, panel), used = std::min(width, cols - panel * kPanel);
-    float* base = out.data_.data() + static_cast<std::size_t>(panel) * kPanel * depth;
-    for (int k = 0; k < depth; ++k)
-      for (int j = 0; j < used; ++j) base[static_cast<std::size_t>(k) * width + j] = element(k, panel * kPanel + j);
+  const std::size_t width = static_cast<std::size_t>(full) * kPanel + (rest == 0           ? 0
+                                                                       : rest > kHalfPanel ? kPanel
+                                                                                           : kHalfPanel);
+  const std::size_t elements = width * static_cast<std::size_t>(padded(depth, depth_step(precision)));
+  data_ = Buffer((elements * element_bytes(precision) + sizeof(float) - 1) / sizeof(float));
+  if (precision == Precision::kInt8) {
+    col_scale_ = Buffer(width);
+    col_sum_ = Buffer(width);
   }
+}
+
+PackedView PackedMatrix::view() const {
+  return {data_.data(), depth_, cols_, col_scale_.data(), reinterpret_cast<const int*>(col_sum_.data())};
+}
+
+void PackedMatrix::pack_panel(int panel, const ReadColumn& column) {
+  const int width = panel_width(cols_, panel), used = std::min(width, cols_ - panel * kPanel);
+  const int step = depth_step(precision_);
+  const std::size_t start = static_cast<std::size_t>(panel) * kPanel * padded(depth_, step);
+  std::vector<float> values(static_cast<std::size_t>(depth_));
+  for (int j = 0; j < used; ++j) {
+    column(panel * kPanel + j, values.data());
+    const auto at = [&](int k) {
+      return start + static_cast<std::size_t>(k / step) * width * step + j * step + k % step;
+    };
+    switch (precision_) {
+      case Precision::kFloat32:
+        for (int k = 0; k < depth_; ++k) data_[start + static_cast<std::size_t>(k) * width + j] = values[k];
+        break;
+      case Precision::kBFloat16: {
+        auto* out = reinterpret_cast<std::uint16_t*>(data_.data());
+        for (int k = 0; k < depth_; ++k) out[at(k)] = to_bf16(values[k]);
+        break;
+      }
+      case Precision::kInt8: {
+        auto* out = reinterpret_cast<signed char*>(data_.data());
+        float peak = 0.0f, bad = 0.0f;
+        for (const float value : values) {
+          peak = std::max(peak, std::fabs(value));
+          bad += 0.0f * value;  // NaN for a NaN or an infinity: see quantize_row
+        }
+        const bool whole = bad == 0.0f;
+        const float inverse = whole && peak >= kSmallestPeak ? 127.0f / peak : 0.0f;
+        int sum = 0;
+        for (int k = 0; k < depth_; ++k) {
+          const int q = whole ? std::clamp(static_cast<int>(std::nearbyint(values[k] * inverse)), -127, 127) : 0;
+          out[at(k)] = static_cast<signed char>(q);
+          sum += q;
+        }
+        col_scale_[panel * kPanel + j] = whole ? (inverse > 0.0f ? peak / 127.0f : 0.0f) : bad;
+        reinterpret_cast<int*>(col_sum_.data())[panel * kPanel + j] = sum;
+        break;
+      }
+    }
+  }
+}
+
+PackedMatrix PackedMatrix::from_columns(Pool& pool, int depth, int cols, const ReadColumn& column,
+                                        Precision precision) {
+  PackedMatrix out(depth, cols, precision);
+  parallel_for(pool, out.panels(), 4.0 * depth * cols, [&](int panel) { out.pack_panel(panel, column); });
   return out;
 }
 
-void gemm(const KernelTable& kernels, Pool& pool, const GemmSegment* segments, int count,
+PackedMatrix PackedMatrix::from_outputs(Pool& pool, int depth, int cols, const ReadFloats& read, Precision precision) {
+  return from_columns(
+      pool, depth, cols, [&](int j, float* out) { read(static_cast<std::size_t>(j) * depth, depth, out); }, precision);
+}
+
+void gemm(const KernelTable& kernels, Pool& pool, Scratch& scratch, const GemmSegment* segments, int count,
           const PackedMatrix& weights, const Epilogue& epilogue) {
   const int depth = weights.depth(), cols = weights.cols(), panels = weights.panels();
   int rows = 0;
   for (int s = 0; s < count; ++s) rows += segments[s].rows;
   if (rows == 0 || panels == 0) return;
 
+  const Scratch::Mark mark(scratch);
+  KernelTable::Gemm kernel = kernels.gemm_float32;
+  if (weights.precision() == Precision::kInt8) kernel = kernels.gemm_int8;
+  if (weights.precision() == Precision::kBFloat16) kernel = kernels.gemm_bf16;
+  if (weights.precision() != Precision::kFloat32 || any_aliasing(segments, count, depth)) {
+    auto* converted = scratch.of<GemmSegment>(static_cast<std::size_t>(count));
+    convert_rows(kernels, pool, scratch, segments, count, weights, converted);
+    segments = converted;
+  }
+
   const int row_block = std::max<int>(
       kMinRowBlock, static_cast<int>(std::min<std::size_t>(kRowBlockFloats / std::max(1, depth), 1 << 20)));
   const int row_blocks = (rows + row_block - 1) / row_block;
-  int panels_per_task = std::clamp<int>(
-      static_cast<int>(kChunkFloats / (static_cast<std::size_t>(kPanel) * std::max(1, depth))), 1, panels);
+  const std::size_t panel_bytes =
+      static_cast<std::size_t>(kPanel) * std::max(1, depth) * element_bytes(weights.precision());
+  int panels_per_task = std::clamp<int>(static_cast<int>(kChunkBytes / panel_bytes), 1, panels);
   // A small matrix over many rows is compute bound: let every core have a few tasks.
   if (rows > 8 && pool.threads() > 1) {
     const int wanted = 4 * pool.threads();
@@ -71,6 +224,7 @@ void gemm(const KernelTable& kernels, Pool& pool, const GemmSegment* segments, i
   }
   const int panel_tasks = (panels + panels_per_task - 1) / panels_per_task;
 
+  const PackedView view = weights.view();
   const double work = 2.0 * rows * depth * cols;
   parallel_for(pool, row_blocks * panel_tasks, work, [&](int task) {
     const int first_row = task / panel_tasks * row_block;
@@ -81,8 +235,7 @@ void gemm(const KernelTable& kernels, Pool& pool, const GemmSegment* segments, i
     for (int s = 0; s < count; ++s) {
       const int begin = std::max(first_row, start) - start;
       const int end = std::min(last_row, start + segments[s].rows) - start;
-      if (begin < end)
-        kernels.gemm(&segments[s], begin, end, weights.data(), depth, cols, first_panel, last_panel, &epilogue);
+      if (begin < end) kernel(&segments[s], begin, end, &view, first_panel, last_panel, &epilogue);
       start += segments[s].rows;
     }
   });

@@ -5,8 +5,8 @@
 #pragma once
 
 struct ExpParts {
-  Vec n;   // integral
-  Vec em1; // e^r - 1
+  Vec n;    // integral
+  Vec em1;  // e^r - 1
 };
 
 static inline ExpParts exp_parts(Vec x) {
@@ -38,9 +38,7 @@ static inline Vec vexpm1_negative(Vec x) {
 }
 
 // ELU with alpha 1.
-static inline Vec velu(Vec x) {
-  return pick_less(x, zero(), vexpm1_negative(vmin(zero(), x)), x);
-}
+static inline Vec velu(Vec x) { return pick_less(x, zero(), vexpm1_negative(vmin(zero(), x)), x); }
 
 // x * sigmoid(x)
 static inline Vec vsilu(Vec x) { return x / (splat(1.0f) + vexp(zero() - x)); }

@@ -34,9 +34,7 @@ _MAX_SAMPLES_TOGETHER = 1 << 28
 _BLOCK_SAMPLES = 1 << 18
 
 # Subtypes whose decoder needs no past, and FLAC's, whose seeking is exact.
-_EXACT_AFTER_SEEK = frozenset(
-    ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
-)
+_EXACT_AFTER_SEEK = frozenset(("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"))
 
 _FORMAT_PCM = 0x0001
 _FORMAT_EXTENSIBLE = 0xFFFE
@@ -56,9 +54,7 @@ class _Pcm16:
     size: int
 
 
-def read_audio(
-    path: str | os.PathLike[str], max_seconds: float | None = None
-) -> tuple[npt.NDArray[np.float32], int]:
+def read_audio(path: str | os.PathLike[str], max_seconds: float | None = None) -> tuple[npt.NDArray[np.float32], int]:
     """Read an audio file -> (mono float32 [T], sample rate in Hz), T >= 1, every sample finite.
 
     16-bit values are divided by 32768; channels are averaged in float32. The format is found from the
@@ -107,9 +103,7 @@ def _check_format(name: str, sample_rate: int, channels: int) -> None:
             f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be read."
         )
     if not 1 <= channels <= MAX_CHANNELS:
-        raise AudioError(
-            f"The audio file {name!r} claims {channels} channels; 1 to {MAX_CHANNELS} can be read."
-        )
+        raise AudioError(f"The audio file {name!r} claims {channels} channels; 1 to {MAX_CHANNELS} can be read.")
 
 
 def _find_pcm16(file: BinaryIO) -> _Pcm16 | None:
@@ -169,9 +163,7 @@ def _pcm16_blocks(file: BinaryIO, pcm: _Pcm16) -> Callable[[int], _Blocks]:
     return blocks
 
 
-def _read_with_soundfile(
-    name: str, file: BinaryIO, max_seconds: float | None
-) -> tuple[npt.NDArray[np.float32], int]:
+def _read_with_soundfile(name: str, file: BinaryIO, max_seconds: float | None) -> tuple[npt.NDArray[np.float32], int]:
     try:
         import soundfile
     except (ImportError, OSError) as err:
@@ -202,9 +194,7 @@ def _decoded_blocks(name: str, sound: "soundfile.SoundFile") -> Callable[[int], 
 
     def blocks(limit: int) -> _Blocks:
         if together and min(limit, sound.frames) * sound.channels > _MAX_SAMPLES_TOGETHER:
-            raise AudioError(
-                f"The audio file {name!r} is too long for its {sound.channels} channels; cut it."
-            )
+            raise AudioError(f"The audio file {name!r} is too long for its {sound.channels} channels; cut it.")
         if sound.seekable():
             # As soundfile.read does: a fresh MP3 decoder and a rewound one differ in the last bit.
             sound.seek(0)
@@ -241,8 +231,7 @@ def _collect(
         parts.append(mono)
     if frames > most:
         raise AudioError(
-            f"The audio file {name!r} is longer than {most / sample_rate:.0f} s; "
-            "cut it, or read only its beginning."
+            f"The audio file {name!r} is longer than {most / sample_rate:.0f} s; cut it, or read only its beginning."
         )
     if frames == 0:
         raise AudioError(f"The audio file {name!r} holds no samples.")

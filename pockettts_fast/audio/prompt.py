@@ -51,8 +51,7 @@ def as_prompt_array(audio: Any) -> npt.NDArray[np.float32]:
         )
     if array.dtype != np.int16 and array.dtype.kind != "f":
         raise AudioError(
-            f"A voice prompt holds floats within -1..1 or int16, got {array.dtype}; "
-            "convert it to float32 first."
+            f"A voice prompt holds floats within -1..1 or int16, got {array.dtype}; convert it to float32 first."
         )
     with np.errstate(over="ignore", invalid="ignore"):
         samples = array.astype(np.float32)

@@ -41,9 +41,7 @@ def wav_header(sample_rate: int, data_bytes: int | None = None) -> bytes:
     riff_size = _UNKNOWN_SIZE if data_bytes is None else data_bytes + HEADER_BYTES - 8
     data_size = _UNKNOWN_SIZE if data_bytes is None else data_bytes
     fmt = struct.pack("<IHHIIHH", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
-    return b"".join(
-        (b"RIFF", struct.pack("<I", riff_size), b"WAVEfmt ", fmt, b"data", struct.pack("<I", data_size))
-    )
+    return b"".join((b"RIFF", struct.pack("<I", riff_size), b"WAVEfmt ", fmt, b"data", struct.pack("<I", data_size)))
 
 
 def pcm16_bytes(audio: npt.ArrayLike) -> bytes:
@@ -175,9 +173,7 @@ class WavWriter:
         except FileNotFoundError:
             folder = os.path.dirname(final)
             if not os.path.isdir(folder):
-                raise OutputError(
-                    f"{name!r} cannot be written: the folder {folder!r} does not exist."
-                ) from None
+                raise OutputError(f"{name!r} cannot be written: the folder {folder!r} does not exist.") from None
             mode = None
         else:
             if not stat.S_ISREG(existing.st_mode):

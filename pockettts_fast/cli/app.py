@@ -31,9 +31,7 @@ def version_line() -> str:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code or raises what went wrong."""
-    outcome = app.main(
-        list(sys.argv[1:] if arguments is None else arguments), prog_name=PROGRAM, standalone_mode=False
-    )
+    outcome = app.main(list(sys.argv[1:] if arguments is None else arguments), prog_name=PROGRAM, standalone_mode=False)
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -100,8 +100,7 @@ def bench(**values: Any) -> None:
             facts.write_json(request.json_path, measured)
     if request.threshold is not None and rtf > request.threshold:
         raise CommandError(
-            f"The real-time factor is {rtf:.4g}, above the threshold of {request.threshold:.4g}: "
-            "this is too slow."
+            f"The real-time factor is {rtf:.4g}, above the threshold of {request.threshold:.4g}: this is too slow."
         )
 
 

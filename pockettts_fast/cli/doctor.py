@@ -157,9 +157,7 @@ def _has_token() -> bool:
     """Whether there is a token for the hub. It is not read."""
     if os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
         return True
-    home = os.environ.get("HF_HOME") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
-    )
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     path = os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")
     return Path(os.path.expandvars(os.path.expanduser(path))).is_file()
 

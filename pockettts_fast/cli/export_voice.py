@@ -115,9 +115,7 @@ def plan(audio_path: str, export_path: str) -> list[tuple[str, str]]:
     for name in names:
         target = Path(name).stem + ".safetensors"
         if target in targets:
-            raise AudioError(
-                f"{targets[target]!r} and {name!r} would both become {target!r}: rename one of them."
-            )
+            raise AudioError(f"{targets[target]!r} and {name!r} would both become {target!r}: rename one of them.")
         targets[target] = name
     pairs = [(os.path.join(audio_path, name), os.path.join(export_path, to)) for to, name in targets.items()]
     if os.path.isdir(export_path):
@@ -140,9 +138,7 @@ def _is_recording(entry: "os.DirEntry[str]") -> bool:
     return not hidden and entry.name.lower().endswith(RECORDING_SUFFIXES) and entry.is_file()
 
 
-def _convert(
-    model: "TTSModel", source: str, target: str, messages: Messages, goes_on: bool
-) -> dict[str, Any]:
+def _convert(model: "TTSModel", source: str, target: str, messages: Messages, goes_on: bool) -> dict[str, Any]:
     """Convert one recording. With ``goes_on`` a bad recording is said and does not stop the others."""
     began = time.perf_counter()
     error = None

@@ -73,9 +73,7 @@ def _check_device(ctx: click.Context, parameter: click.Parameter, device: str) -
 @options.quiet_option
 @options.language_option
 @options.config_option
-@click.option(
-    "--checkpoint", metavar="PT", help="Training checkpoint to use in place of the model's weights."
-)
+@click.option("--checkpoint", metavar="PT", help="Training checkpoint to use in place of the model's weights.")
 @click.option(
     "--sampler-decode-steps",
     type=click.IntRange(min=1),
@@ -86,9 +84,7 @@ def _check_device(ctx: click.Context, parameter: click.Parameter, device: str) -
 @click.option("--lsd-decode-steps", type=click.IntRange(min=1), hidden=True)
 @click.option("--temperature", type=float, help="Variance of the noise; 0 is none. Default: the model's.")
 @click.option("--noise-clamp", type=float, default=DEFAULT_NOISE_CLAMP, help="Bound on the noise.")
-@click.option(
-    "--eos-threshold", type=float, help="Speech ends when its logit is above this. Default: the model's."
-)
+@click.option("--eos-threshold", type=float, help="Speech ends when its logit is above this. Default: the model's.")
 @click.option(
     "--frames-after-eos",
     type=click.IntRange(min=0),
@@ -172,9 +168,7 @@ def speak(request: Request, messages: Messages) -> None:
         voice = default_voice_for_language(request.language, request.config, request.checkpoint)
     state = model.get_state_for_audio_prompt(voice)
     prepared = time.perf_counter()
-    stream = model.generate_audio_stream(
-        state, text, request.max_tokens, request.frames_after_eos, seed=request.seed
-    )
+    stream = model.generate_audio_stream(state, text, request.max_tokens, request.frames_after_eos, seed=request.seed)
     rate = model.sample_rate
     effects = Effects(dc_block=request.dc_block, fade_ms=request.fade_ms, normalize=request.normalize)
     with (

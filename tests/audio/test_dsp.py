@@ -142,9 +142,7 @@ def test_dc_block_rejects_an_impossible_cutoff(cutoff: float, rate: int) -> None
 
 @pytest.mark.parametrize(("up", "down"), [(1, 1), (3, 1), (1, 3), (3, 2), (2, 3), (7, 5), (1, 9)])
 @pytest.mark.parametrize("reach", [0, 1, 4, 31])
-def test_polyphase_equals_the_sum_it_documents(
-    rng: np.random.Generator, up: int, down: int, reach: int
-) -> None:
+def test_polyphase_equals_the_sum_it_documents(rng: np.random.Generator, up: int, down: int, reach: int) -> None:
     x = rng.standard_normal(23).astype(np.float32)
     half = rng.standard_normal(reach + 1)
     outputs = 40  # beyond the end of the input for most ratios

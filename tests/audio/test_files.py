@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from audio.riff import (
     ALAW,
     IEEE_FLOAT,
@@ -20,7 +21,6 @@ from audio.riff import (
     riff,
     wav,
 )
-
 from pockettts_fast.audio import files
 from pockettts_fast.audio.files import MAX_SECONDS, read_audio
 from pockettts_fast.errors import AudioError, MissingFileError
@@ -58,9 +58,7 @@ def test_channels_are_averaged_in_float32(put: Put, rng: np.random.Generator, ch
     np.testing.assert_array_equal(audio, (values.astype(np.float32) / 32768).mean(axis=1))
 
 
-def test_blocks_do_not_change_the_samples(
-    put: Put, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_do_not_change_the_samples(put: Put, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     values = rng.integers(-32768, 32768, (1001, 9)).astype(np.int16)
     path = put(wav(values.tobytes(), channels=9))
     flac = path.with_suffix(".flac")
@@ -109,9 +107,7 @@ INTS = np.array([0, 1, -1, 2**22, -(2**23), 2**23 - 1], dtype=np.int32)
     ],
     ids=["u8", "s24", "s32", "f32", "f64", "a-law", "mu-law"],
 )
-def test_other_sample_formats_are_exact(
-    put: Put, tag: int, bits: int, data: bytes, expected: np.ndarray
-) -> None:
+def test_other_sample_formats_are_exact(put: Put, tag: int, bits: int, data: bytes, expected: np.ndarray) -> None:
     audio, rate = read_audio(put(wav(data, tag=tag, bits=bits)))
     assert rate == 24000
     np.testing.assert_array_equal(audio, np.asarray(expected, dtype=np.float32))

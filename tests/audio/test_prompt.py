@@ -74,9 +74,7 @@ def test_an_overflowing_level_is_an_error() -> None:
 
 def test_prepare_resamples_then_ends(rng: np.random.Generator) -> None:
     wav = (0.2 * rng.standard_normal(44100)).astype(np.float32)
-    np.testing.assert_array_equal(
-        prepare_prompt(wav, 44100, RATE), end_on_pause(resample_poly(wav, RATE, 44100), RATE)
-    )
+    np.testing.assert_array_equal(prepare_prompt(wav, 44100, RATE), end_on_pause(resample_poly(wav, RATE, 44100), RATE))
     np.testing.assert_array_equal(prepare_prompt(wav, RATE, RATE), end_on_pause(wav, RATE))
 
 

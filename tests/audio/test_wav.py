@@ -78,9 +78,7 @@ def test_a_file_has_exact_sizes_and_the_samples(tmp_path: Path, audio: np.ndarra
     assert os.listdir(tmp_path) == ["out.wav"]
 
 
-def test_any_chunking_gives_the_same_file(
-    tmp_path: Path, audio: np.ndarray, rng: np.random.Generator
-) -> None:
+def test_any_chunking_gives_the_same_file(tmp_path: Path, audio: np.ndarray, rng: np.random.Generator) -> None:
     write_wav(tmp_path / "whole.wav", audio, RATE)
     with WavWriter(tmp_path / "parts.wav", RATE) as writer:
         for part in np.split(audio, np.sort(rng.integers(0, audio.size, 20))):
@@ -106,9 +104,7 @@ def test_no_audio_is_a_valid_empty_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit, SystemExit])
-def test_an_exception_leaves_nothing_behind(
-    tmp_path: Path, audio: np.ndarray, error: type[BaseException]
-) -> None:
+def test_an_exception_leaves_nothing_behind(tmp_path: Path, audio: np.ndarray, error: type[BaseException]) -> None:
     def speak() -> None:
         with WavWriter(tmp_path / "out.wav", RATE) as writer:
             writer.write(audio)

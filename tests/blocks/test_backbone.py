@@ -4,10 +4,10 @@ import threading
 
 import numpy as np
 import pytest
-import tiny_models
-from reference.chunks import cut, random_split
 
+import tiny_models
 from pockettts_fast import _core
+from reference.chunks import cut, random_split
 
 NAMES = ("plain", "grouped", "one_kv_head", "projected", "pointwise")
 
@@ -54,9 +54,7 @@ def test_a_prefill_in_any_split_gives_the_same_bits(name, sizes, rng):
 def test_a_stream_in_a_ragged_batch_has_the_bits_of_a_stream_alone(name, streams, rng):
     model = tiny_models.named(name)
     given = [
-        tiny_models.inputs(
-            model, rng, prompt=int(rng.integers(1, 40)), ids=int(rng.integers(1, 40)), frames=6
-        )
+        tiny_models.inputs(model, rng, prompt=int(rng.integers(1, 40)), ids=int(rng.integers(1, 40)), frames=6)
         for _ in range(streams)
     ]
     alone_states = [tiny_models.start(model, one) for one in given]
@@ -139,9 +137,7 @@ def test_room_reserved_in_advance_changes_no_bit(rng):
     model = tiny_models.named("grouped")
     given = tiny_models.inputs(model, rng, frames=40)
     voice = model.flow_lm.to_model_state(tiny_models.start(model, given))
-    results = [
-        tiny_models.speak(model, model.flow_lm.state_from_voice(voice, room), given) for room in (0, 7, 500)
-    ]
+    results = [tiny_models.speak(model, model.flow_lm.state_from_voice(voice, room), given) for room in (0, 7, 500)]
     assert_same(results[0], results[1])
     assert_same(results[0], results[2])
 

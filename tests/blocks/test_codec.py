@@ -4,10 +4,10 @@ import threading
 
 import numpy as np
 import pytest
-import tiny_models
-from reference.chunks import cut, random_split
 
+import tiny_models
 from pockettts_fast import _core
+from reference.chunks import cut, random_split
 
 NAMES = tuple(name for name in tiny_models.NAMES if name not in ("flow_matching", "drifting", "grouped"))
 FRAMES = 45  # the windows of 10, 20 and 40 rows (16 rows a frame) and of 250 all slide
@@ -75,9 +75,7 @@ def test_a_stream_in_a_ragged_batch_has_the_samples_of_a_stream_alone(name, rng)
 @pytest.mark.parametrize("name", ["plain", "separate_decoder", "deep_codec", "grouped_upsampling"])
 def test_prompts_encoded_in_a_ragged_batch_have_the_bits_of_prompts_alone(name, rng):
     stage = tiny_models.named(name).encoder._stage
-    prompts = [
-        (0.1 * rng.standard_normal((n, stage.samples_per_latent))).astype(np.float32) for n in (1, 7, 20, 3)
-    ]
+    prompts = [(0.1 * rng.standard_normal((n, stage.samples_per_latent))).astype(np.float32) for n in (1, 7, 20, 3)]
     alone = [stage.step([stage.new_state()], [one])[0] for one in prompts]
     together = stage.step([stage.new_state() for _ in prompts], prompts)
     for one, other in zip(alone, together, strict=True):

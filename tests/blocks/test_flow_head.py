@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+
 import tiny_models
+from pockettts_fast import _core
 from reference.closeness import assert_close
 from reference.flow_head import sample
 from reference.formulas import affine_norm, in_precision, product
-
-from pockettts_fast import _core
 
 LATENT, WIDTH, ROWS = 20, 24, 64
 
@@ -40,6 +40,7 @@ def head(kind: str, depth: int, steps: int):
         "flow_depth": depth,
         "flow_type": kind,
         "steps": steps,
+        "precision": "float32",
         "condition": WIDTH,
         "vocabulary": 601,
         "table_rank": 0,

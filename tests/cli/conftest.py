@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.outcome import Outcome
 
+from cli.outcome import Outcome
 from pockettts_fast.cli import main
 
 Cli = Callable[..., Outcome]

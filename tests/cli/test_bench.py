@@ -5,9 +5,9 @@ import math
 from pathlib import Path
 
 import pytest
+
 from cli.conftest import Cli
 from cli.outcome import files_in
-
 from pockettts_fast import TTSModel, benchmark
 from pockettts_fast.errors import ConfigError
 
@@ -73,9 +73,7 @@ def test_a_model_that_is_too_slow_fails_with_a_sentence(cli: Cli) -> None:
     assert cli(*QUICK, "--threshold", "1e9").code == 0
 
 
-def test_random_weights_of_any_size_can_be_measured(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_random_weights_of_any_size_can_be_measured(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     outcome = cli("bench", "--rtf", "--synthetic", "tiny", "--seconds", "1", "--runs", "1", "--json", "-")
@@ -99,9 +97,7 @@ def test_random_weights_of_any_size_can_be_measured(
         (("bench", "--rtf", "--language", "demo", "--json", "missing/m.json"), 1, "missing"),
     ],
 )
-def test_wrong_arguments_are_one_sentence(
-    cli: Cli, arguments: tuple[str, ...], code: int, words: str
-) -> None:
+def test_wrong_arguments_are_one_sentence(cli: Cli, arguments: tuple[str, ...], code: int, words: str) -> None:
     assert words in cli(*arguments).failed_with_one_sentence(code)
 
 

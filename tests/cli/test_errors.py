@@ -5,8 +5,8 @@ import signal
 
 import click
 import pytest
-from cli.conftest import Cli
 
+from cli.conftest import Cli
 from pockettts_fast.cli.errors import one_line, report
 from pockettts_fast.cli.signals import Stopped, stop_on_signals
 from pockettts_fast.errors import ConfigError, DownloadError, OutputError
@@ -122,9 +122,7 @@ def test_a_second_signal_does_not_disturb_the_cleanup() -> None:
             signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("frobnicate",), ("--frobnicate",), ("export-voice",), ("export-voice", "a")]
-)
+@pytest.mark.parametrize("arguments", [("frobnicate",), ("--frobnicate",), ("export-voice",), ("export-voice", "a")])
 def test_wrong_usage_is_one_sentence_with_the_way_to_help(cli: Cli, arguments: tuple[str, ...]) -> None:
     assert "--help" in cli(*arguments).failed_with_one_sentence(2)
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from cli.conftest import Cli
 from cli.outcome import files_in, parse_wav
-
 from pockettts_fast.audio.wav import write_wav
 from pockettts_fast.testing import synthetic_prompt
 

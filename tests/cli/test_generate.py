@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+
 from cli.conftest import Cli
 from cli.outcome import files_in, parse_wav
-
 from pockettts_fast import TTSModel
 from pockettts_fast.audio.wav import pcm16_bytes
 
@@ -190,7 +190,6 @@ def test_effects_change_what_they_say_and_nothing_by_default(cli: Cli) -> None:
         (("--language", "demo", "--voice", ""), 1, "empty"),
         (("--language", "demo", "--seed", "9" * 40), 1, "seed"),
         (("--language", "demo", "--device", "cuda"), 2, "cuda"),
-        (("--language", "demo", "--quantize"), 1, "not available"),
         (("--language", "demo", "--precision", "float99"), 1, "float99"),
         (("--language", "demo", "--threads", "0"), 2, "--threads"),
         (("--language", "demo", "--max-tokens", "0"), 2, "--max-tokens"),
@@ -256,9 +255,7 @@ def test_a_failure_leaves_the_earlier_file_alone(cli: Cli, tmp_path: Path) -> No
     assert files_in(tmp_path) == ["out.wav"]
 
 
-def test_a_failure_in_the_middle_leaves_no_file(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_in_the_middle_leaves_no_file(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pockettts_fast.cli.effects import Effects
 
     def failing(self, chunks, sample_rate):  # type: ignore[no-untyped-def]

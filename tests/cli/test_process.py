@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from cli.outcome import COMMAND, LONG_TEXT, files_in, parse_wav, run
 
 DEMO = ("generate", "--language", "demo")
@@ -80,9 +81,7 @@ def test_a_table_without_a_reader_ends_quietly(command: tuple[str, ...]) -> None
     assert complaint == b""
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_command_and_leaves_no_file(tmp_path: Path, number: int, code: int) -> None:
     with start(*DEMO, "-q", "--text", LONG_TEXT, "--output-path", "out.wav") as process:
         wait_for_part(tmp_path)

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from cli.conftest import Cli
 
+from cli.conftest import Cli
 from pockettts_fast.cli import doctor
 from pockettts_fast.defaults import PREDEFINED_VOICE_RECORDINGS
 
@@ -30,9 +30,7 @@ def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "default"),
     [((), "alba"), (("--language", "french"), "estelle"), (("--language", "german_24l"), "juergen")],
 )
-def test_voices_are_listed_with_the_default_marked(
-    cli: Cli, arguments: tuple[str, ...], default: str
-) -> None:
+def test_voices_are_listed_with_the_default_marked(cli: Cli, arguments: tuple[str, ...], default: str) -> None:
     lines = cli("voices", *arguments).stdout.decode().splitlines()
     assert [line for line in lines if "default" in line] == [f"{default} (default)"]
     assert {line.split(" ")[0] for line in lines} == set(PREDEFINED_VOICE_RECORDINGS)
@@ -72,9 +70,7 @@ def test_a_bad_instruction_set_is_a_finding(cli: Cli, monkeypatch: pytest.Monkey
     assert outcome.stderr == ""
 
 
-def test_a_token_is_noticed_and_never_shown(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_token_is_noticed_and_never_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert json.loads(cli("doctor", "--json").stdout)["token"] is False
     monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
     outcome = cli("doctor", "--json")
@@ -128,9 +124,7 @@ def test_an_address_without_a_revision_is_found_through_its_reference() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
-def test_a_cache_that_cannot_be_written_is_a_finding(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_cache_that_cannot_be_written_is_a_finding(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "file" / "hf"))
     outcome = cli("doctor", "--json")

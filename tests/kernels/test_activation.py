@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from reference.activation import EXP, activate, own_error
-from reference.rounding import UNIT, assert_same_bits, assert_within
 
 from pockettts_fast._core import kernels
+from reference.activation import EXP, activate, own_error
+from reference.rounding import UNIT, assert_same_bits, assert_within
 
 NAMES = ("none", "elu", "silu", "gelu_tanh")
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
+from pockettts_fast._core import kernels
 from reference.attention import attention
 from reference.chunks import random_split
 from reference.rounding import assert_same_bits, assert_within
-
-from pockettts_fast._core import kernels
 
 # (heads, kv_heads, head_dim, window) of the released models.
 RELEASED = {
@@ -21,9 +21,7 @@ HEAD_DIMS = (2, 8, 16, 24, 64, 80)
 def inputs(
     rng: np.random.Generator, rows: int, heads: int, kv_heads: int, head_dim: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    q, k, v = (
-        rng.standard_normal((rows, n, head_dim), dtype=np.float32) for n in (heads, kv_heads, kv_heads)
-    )
+    q, k, v = (rng.standard_normal((rows, n, head_dim), dtype=np.float32) for n in (heads, kv_heads, kv_heads))
     return q, k, v
 
 
@@ -43,9 +41,7 @@ def test_every_head_dimension_and_window_is_right(
     q, k, v = inputs(rng, 53, 2, 1, head_dim)
     expected, error = attention(q, k, v, window)
     for chunks in ([53], [1] * 53, [7, 40, 6]):
-        assert_within(
-            kernels.attention(isa, q, k, v, chunks, window), expected, error, f"{len(chunks)} chunks:"
-        )
+        assert_within(kernels.attention(isa, q, k, v, chunks, window), expected, error, f"{len(chunks)} chunks:")
 
 
 @pytest.mark.parametrize("rows", [*range(1, 22), 31, 32, 33])
@@ -135,9 +131,7 @@ def test_equal_scores_give_the_mean_of_the_values(isa: str) -> None:
 
 @pytest.mark.parametrize("size", [100.0, 1e4])
 @pytest.mark.parametrize("head_dim", [16, 64])
-def test_extreme_scores_pick_the_highest(
-    isa: str, size: float, head_dim: int, rng: np.random.Generator
-) -> None:
+def test_extreme_scores_pick_the_highest(isa: str, size: float, head_dim: int, rng: np.random.Generator) -> None:
     # Each query picks one component of the keys: a score is one product, scaled by a power of two, so exact.
     q, k, v = inputs(rng, 60, 1, 1, head_dim)
     k = rng.integers(-128, 129, k.shape).astype(np.float32)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
+from pockettts_fast._core import kernels
 from reference.chunks import cut, random_split
 from reference.conv1d import conv1d
 from reference.rounding import assert_same_bits, assert_within
-
-from pockettts_fast._core import kernels
 
 # (in, out, kernel, stride) of the released codecs.
 RELEASED = {
@@ -33,9 +33,7 @@ GEOMETRIES = [
 ]
 
 
-def convolve(
-    isa: str, threads: int, chunks: list[np.ndarray], *options: object, **named: object
-) -> np.ndarray:
+def convolve(isa: str, threads: int, chunks: list[np.ndarray], *options: object, **named: object) -> np.ndarray:
     """The chunks streamed through a fresh convolution, joined."""
     conv = kernels.Conv1d(isa, threads, *options, **named)
     return np.concatenate([conv.step(chunk) for chunk in chunks])
@@ -102,9 +100,7 @@ def test_the_number_of_threads_changes_no_bit(isa: str, dilation: int, rng: np.r
 def test_vector_sets_give_the_same_bits(vector_isas: tuple[str, ...], rng: np.random.Generator) -> None:
     for kernel, stride, dilation in GEOMETRIES:
         x, weight, bias = normal(rng, 12 * stride, 6), normal(rng, 33, 6, kernel), normal(rng, 33)
-        first, *others = (
-            convolve(isa, 1, [x], weight, bias, stride, dilation, True, "elu") for isa in vector_isas
-        )
+        first, *others = (convolve(isa, 1, [x], weight, bias, stride, dilation, True, "elu") for isa in vector_isas)
         for other in others:
             assert_same_bits(other, first, f"kernel {kernel}, stride {stride}, dilation {dilation}:")
 
@@ -136,9 +132,7 @@ def test_one_by_one_without_history_is_a_linear_layer(isa: str, rng: np.random.G
     assert_same_bits(convolve(isa, 1, [x], weight, bias), linear.apply(x))
 
 
-def test_a_nan_reaches_the_rows_whose_window_holds_it_and_no_others(
-    isa: str, rng: np.random.Generator
-) -> None:
+def test_a_nan_reaches_the_rows_whose_window_holds_it_and_no_others(isa: str, rng: np.random.Generator) -> None:
     x, weight = normal(rng, 20, 3), normal(rng, 4, 3, 3)
     x[9, 1] = np.nan
     y = convolve(isa, 1, [x], weight, dilation=2, before="elu")

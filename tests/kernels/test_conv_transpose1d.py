@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
+from pockettts_fast._core import kernels
 from reference.chunks import cut, random_split
 from reference.conv_transpose1d import conv_transpose1d, depthwise_upsample
 from reference.rounding import assert_same_bits, assert_within
-
-from pockettts_fast._core import kernels
 
 # (in, out, stride) of the released codecs; the kernel is twice the stride.
 RELEASED = {
@@ -34,9 +34,7 @@ GEOMETRIES = [
 ]
 
 
-def convolve(
-    isa: str, threads: int, chunks: list[np.ndarray], *options: object, **named: object
-) -> np.ndarray:
+def convolve(isa: str, threads: int, chunks: list[np.ndarray], *options: object, **named: object) -> np.ndarray:
     """The chunks streamed through a fresh transposed convolution, joined."""
     conv = kernels.ConvTranspose1d(isa, threads, *options, **named)
     return np.concatenate([conv.step(chunk) for chunk in chunks])
@@ -58,9 +56,7 @@ def test_the_released_shapes_are_right(isa: str, name: str, before: str, rng: np
 
 @pytest.mark.parametrize("outputs", [1, 3, 16, 17, 40])
 @pytest.mark.parametrize(("kernel", "stride"), GEOMETRIES)
-def test_every_geometry_is_right(
-    isa: str, kernel: int, stride: int, outputs: int, rng: np.random.Generator
-) -> None:
+def test_every_geometry_is_right(isa: str, kernel: int, stride: int, outputs: int, rng: np.random.Generator) -> None:
     x, weight, bias = normal(rng, 9, 7), normal(rng, 7, outputs, kernel), normal(rng, outputs)
     for given in (bias, None):
         y = convolve(isa, 1, [x], weight, given, stride, "elu")
@@ -68,9 +64,7 @@ def test_every_geometry_is_right(
 
 
 @pytest.mark.parametrize(("kernel", "stride"), GEOMETRIES)
-def test_any_chunking_gives_the_bits_of_the_whole(
-    isa: str, kernel: int, stride: int, rng: np.random.Generator
-) -> None:
+def test_any_chunking_gives_the_bits_of_the_whole(isa: str, kernel: int, stride: int, rng: np.random.Generator) -> None:
     x, weight, bias = normal(rng, 50, 6), normal(rng, 6, 18, kernel), normal(rng, 18)
     for before in ("none", "elu"):
         whole = convolve(isa, 1, [x], weight, bias, stride, before)
@@ -96,9 +90,7 @@ def test_a_single_impulse_writes_the_kernel_out(isa: str) -> None:
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(12, 6), (11, 4)])
-def test_the_number_of_threads_changes_no_bit(
-    isa: str, kernel: int, stride: int, rng: np.random.Generator
-) -> None:
+def test_the_number_of_threads_changes_no_bit(isa: str, kernel: int, stride: int, rng: np.random.Generator) -> None:
     x, weight, bias = normal(rng, 200, 64), normal(rng, 64, 32, kernel), normal(rng, 32)
     alone = convolve(isa, 1, [x], weight, bias, stride, "elu")
     for threads in (2, 5):
@@ -137,16 +129,12 @@ def test_chunks_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize("channels", [1, 15, 16, 17, 128, 512])
 @pytest.mark.parametrize("stride", [1, 2, 16])
-def test_depthwise_upsampling_is_right(
-    isa: str, channels: int, stride: int, rng: np.random.Generator
-) -> None:
+def test_depthwise_upsampling_is_right(isa: str, channels: int, stride: int, rng: np.random.Generator) -> None:
     x, weight = normal(rng, 6, channels), normal(rng, channels, 1, 2 * stride)
     assert_within(kernels.depthwise_upsample(isa, [x], weight), *depthwise_upsample(x, weight))
 
 
-def test_any_chunking_of_depthwise_upsampling_gives_the_bits_of_the_whole(
-    isa: str, rng: np.random.Generator
-) -> None:
+def test_any_chunking_of_depthwise_upsampling_gives_the_bits_of_the_whole(isa: str, rng: np.random.Generator) -> None:
     x, weight = normal(rng, 40, 33), normal(rng, 33, 1, 32)
     whole = kernels.depthwise_upsample(isa, [x], weight)
     for sizes in [*(random_split(rng, 40) for _ in range(5)), [1] * 40]:

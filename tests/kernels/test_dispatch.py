@@ -39,7 +39,7 @@ def test_the_build_lists_its_sets_from_worst_to_best() -> None:
     assert compiled[0] == "scalar"
     assert len(set(compiled)) == len(compiled)
     if X86:
-        assert compiled == ["scalar", "avx2", "avx512"]
+        assert compiled == ["scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16"]
 
 
 def test_the_sets_that_run_are_compiled_sets_in_the_same_order() -> None:
@@ -79,16 +79,8 @@ def test_this_process_uses_what_its_environment_forces() -> None:
 
 
 @pytest.mark.parametrize("name", ["avx1024", "AVX2", "scalar ", "best"])
-def test_a_forced_set_that_does_not_exist_is_a_value_error_that_lists_those_that_run(
-    name: str, tmp_path: Path
-) -> None:
-    code = (
-        "from pockettts_fast import _core\n"
-        "try:\n"
-        "    _core.active_isa()\n"
-        "except ValueError as err:\n"
-        "    print(err)\n"
-    )
+def test_a_forced_set_that_does_not_exist_is_a_value_error_that_lists_those_that_run(name: str, tmp_path: Path) -> None:
+    code = "from pockettts_fast import _core\ntry:\n    _core.active_isa()\nexcept ValueError as err:\n    print(err)\n"
     done = run_python(code, tmp_path, **{VARIABLE: name})
     assert done.returncode == 0, done.stderr
     assert f"'{name}' cannot run here" in done.stdout

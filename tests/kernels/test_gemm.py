@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from reference.gemm import Linear
-from reference.rounding import assert_same_bits, assert_within
 
 from pockettts_fast._core import kernels
+from reference.gemm import Linear
+from reference.rounding import assert_same_bits, assert_within
 
 # (cols, depth) of the released models.
 ENGLISH = {

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from reference.norm import layer_norm
-from reference.rounding import assert_same_bits, assert_within
 
 from pockettts_fast._core import kernels
+from reference.norm import layer_norm
+from reference.rounding import assert_same_bits, assert_within
 
 WIDTHS = (1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 64, 65, 96, 112, 128, 512, 1024)
 MODES = ((), ("weight",), ("weight", "bias"), ("shift", "scale"), ("weight", "bias", "shift", "scale"))
@@ -67,9 +67,7 @@ def test_rows_do_not_touch_each_other(isa: str, rng: np.random.Generator) -> Non
     assert np.isnan(y[2]).all()
     others = [0, 1, 3, 4, 5]
     assert_same_bits(y[others], clean[others])
-    assert_same_bits(
-        np.concatenate([kernels.layer_norm(isa, x[i : i + 1], 1e-5) for i in others]), clean[others]
-    )
+    assert_same_bits(np.concatenate([kernels.layer_norm(isa, x[i : i + 1], 1e-5) for i in others]), clean[others])
 
 
 def test_vector_sets_give_the_same_bits(vector_isas: tuple[str, ...], rng: np.random.Generator) -> None:

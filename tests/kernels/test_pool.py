@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from reference.rounding import assert_same_bits
 
 from pockettts_fast import _core
 from pockettts_fast._core import kernels
+from reference.rounding import assert_same_bits
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
 CHILD_SECONDS = 30.0
@@ -37,9 +37,7 @@ class Work:
 def in_child(task: Callable[[], None]) -> None:
     """Runs task in a forked child; fails when it raises or does not come back."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # from 3.12 on: forking beside threads is the point
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: forking beside threads is the point
         pid = os.fork()
     if pid == 0:
         status = 1

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from reference.rope import rope
-from reference.rounding import assert_same_bits, assert_within, gamma
 
 from pockettts_fast._core import available_isas, kernels
+from reference.rope import rope
+from reference.rounding import assert_same_bits, assert_within, gamma
 
 
 def angles(head_dim: int, position: int) -> tuple[np.ndarray, np.ndarray]:

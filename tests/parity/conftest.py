@@ -37,7 +37,6 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     """Both models of a released architecture at full size with random weights; one at a time in memory."""
     pytest.importorskip("pocket_tts")
     from parity.pairs import Pair
-
     from pockettts_fast.testing import write_checkpoint
 
     @functools.lru_cache(maxsize=1)

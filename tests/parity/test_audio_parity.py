@@ -102,9 +102,7 @@ def test_other_formats_are_read_alike(
     np.testing.assert_array_equal(ours, theirs[0].numpy())
 
 
-@pytest.mark.parametrize(
-    ("kind", "subtype"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_24")]
-)
+@pytest.mark.parametrize(("kind", "subtype"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_24")])
 def test_long_compressed_files_are_read_alike(
     tmp_path: Path, rng: np.random.Generator, kind: str, subtype: str
 ) -> None:
@@ -175,9 +173,9 @@ def test_the_first_frame_fades_in_alike(rng: np.random.Generator, size: int) -> 
 
 def test_int16_equals_the_original_writer(rng: np.random.Generator) -> None:
     steps = np.arange(-32769, 32770, dtype=np.float64)
-    x = np.concatenate(
-        [steps / 32767, steps / 32768, rng.uniform(-2, 2, 100_000), [np.inf, -np.inf, np.nan]]
-    ).astype(np.float32)
+    x = np.concatenate([steps / 32767, steps / 32768, rng.uniform(-2, 2, 100_000), [np.inf, -np.inf, np.nan]]).astype(
+        np.float32
+    )
     theirs = (torch.from_numpy(x).clamp(-1, 1) * 32767).short().numpy()
     np.testing.assert_array_equal(float_to_int16(x), theirs)
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tiny_models
 
+import tiny_models
 from pockettts_fast.testing import write_checkpoint
 
 pytest.importorskip("pocket_tts")

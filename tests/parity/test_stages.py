@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-import tiny_models
 
+import tiny_models
 from pockettts_fast.testing import synthetic_prompt
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("pocket_tts")
-from parity.pairs import Pair, snr_db  # noqa: E402  (needs the original)
 from pocket_tts.modules.stateful_module import increment_steps, init_states  # noqa: E402
+
+from parity.pairs import Pair, snr_db  # noqa: E402  (needs the original)
 
 pytestmark = pytest.mark.parity
 
@@ -30,9 +31,7 @@ def upstream_steps(both: Pair, voice, ids, latents: np.ndarray, seed: int) -> tu
             logits.clear()
             for latent in latents:
                 given = torch.from_numpy(latent)[None, None]
-                out.append(
-                    model._run_flow_lm_and_increment_step(model_state=voice, backbone_input_latents=given)[0]
-                )
+                out.append(model._run_flow_lm_and_increment_step(model_state=voice, backbone_input_latents=given)[0])
     finally:
         hook.remove()
     return torch.cat(out)[:, 0].numpy(), np.concatenate(logits)[:, 0]

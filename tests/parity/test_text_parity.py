@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from odd_texts import HAND_PICKED, random_text
-from small_tokenizers import write_all
 
+from odd_texts import HAND_PICKED, random_text
 from pockettts_fast.config import available_languages, language_config_path, load_config
 from pockettts_fast.defaults import DEMO_LANGUAGE
 from pockettts_fast.errors import TextError
 from pockettts_fast.text import TextOptions, _LocalReader, prepare_text, split_text
 from pockettts_fast.tokenizer import Tokenizer, load_tokenizer
+from small_tokenizers import write_all
 
 pytestmark = pytest.mark.parity
 

@@ -11,9 +11,10 @@ from pockettts_fast.testing import random_weights, synthetic_prompt
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("pocket_tts")
-from parity.pairs import Pair, check_states, snr_db  # noqa: E402  (needs the original)
 from pocket_tts import TTSModel as Upstream  # noqa: E402
 from pocket_tts import export_model_state as upstream_export  # noqa: E402
+
+from parity.pairs import Pair, check_states, snr_db  # noqa: E402  (needs the original)
 
 pytestmark = pytest.mark.parity
 
@@ -168,9 +169,7 @@ def test_what_both_refuse_is_refused_with_the_same_kind_of_error(pair, tmp_path)
 def test_a_tensor_of_torch_is_a_recording(pair):
     both = pair()
     prompt = torch.from_numpy(synthetic_prompt(1.0, 4800, 5))[None]
-    check_states(
-        both.upstream.get_state_for_audio_prompt(prompt), both.ours.get_state_for_audio_prompt(prompt)
-    )
+    check_states(both.upstream.get_state_for_audio_prompt(prompt), both.ours.get_state_for_audio_prompt(prompt))
 
 
 def test_names_are_as_in_the_original(pair):

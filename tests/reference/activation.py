@@ -5,6 +5,7 @@ adds one rounding.
 """
 
 import numpy as np
+
 from reference.rounding import SMALLEST, UNIT
 
 EXP = 1.2e-7  # the bound stated for vexp

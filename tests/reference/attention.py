@@ -1,6 +1,7 @@
 """Causal softmax attention in float64, from the formula in csrc/kernels/attention.h."""
 
 import numpy as np
+
 from reference.activation import EXP
 from reference.rounding import UNIT, gamma
 

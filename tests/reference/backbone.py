@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+
+from pockettts_fast.config import Config
 from reference.flow_head import sample
 from reference.formulas import Weights, affine_norm, product
 from reference.transformer import NORM_EPS, Shape, transformer
-
-from pockettts_fast.config import Config
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,5 @@ def speak(
     if "flow_lm.z_proj.weight" in weights:
         hidden = product(hidden, weights["flow_lm.z_proj.weight"])
     end = product(hidden, weights["flow_lm.out_eos.weight"])[:, 0] + weights["flow_lm.out_eos.bias"]
-    out = sample(
-        weights, "flow_lm.flow_net.", config.flow_lm.flow.type, hidden, noise.astype(hidden.dtype), steps
-    )
+    out = sample(weights, "flow_lm.flow_net.", config.flow_lm.flow.type, hidden, noise.astype(hidden.dtype), steps)
     return Frames(out, end, caches)

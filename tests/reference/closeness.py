@@ -8,6 +8,7 @@ the same size: the same number of roundings, other signs.
 """
 
 import numpy as np
+
 from reference.rounding import UNIT
 
 # Two samples of the same error differ in size by their scatter (few elements of a tiny network move

@@ -1,11 +1,11 @@
 """The codec over whole signals, from upstream's models.mimi and modules.resample."""
 
 import numpy as np
+
+from pockettts_fast.config import Config, MimiTransformerConfig
 from reference import seanet
 from reference.formulas import Weights, product
 from reference.transformer import Shape, transformer
-
-from pockettts_fast.config import Config, MimiTransformerConfig
 
 
 def transformer_shape(config: MimiTransformerConfig) -> Shape:

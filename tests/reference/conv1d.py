@@ -1,6 +1,7 @@
 """Causal conv1d in float64, from the formula in csrc/kernels/conv1d.h."""
 
 import numpy as np
+
 from reference.activation import activate, own_error
 from reference.rounding import gamma, rounded
 

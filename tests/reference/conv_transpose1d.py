@@ -1,6 +1,7 @@
 """Streaming transposed conv1d in float64, from the formulas in csrc/kernels/conv_transpose1d.h."""
 
 import numpy as np
+
 from reference.activation import activate, own_error
 from reference.rounding import gamma, rounded
 

@@ -1,6 +1,7 @@
 """The flow head (AdaLN MLP) and the ways to sample with it: upstream's modules.mlp and models.flow_lm."""
 
 import numpy as np
+
 from reference.formulas import Weights, affine_norm, layer_norm, linear, silu
 
 NORM_EPS = 1e-6

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from reference.activation import activate, activation_error
 from reference.rounding import gamma, rounded
 

@@ -1,6 +1,7 @@
 """Layer norm in float64, from the formula in csrc/isa/table.h."""
 
 import numpy as np
+
 from reference.rounding import UNIT, gamma, rounded
 
 

@@ -1,6 +1,7 @@
 """Rotary embedding of interleaved pairs in float64 (arXiv:2104.09864)."""
 
 import numpy as np
+
 from reference.rounding import gamma
 
 

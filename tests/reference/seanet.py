@@ -1,9 +1,9 @@
 """SEANet encoder and decoder over a whole signal, from upstream's modules.seanet and modules.conv."""
 
 import numpy as np
-from reference.formulas import Weights, elu, product
 
 from pockettts_fast.config import SEANetConfig
+from reference.formulas import Weights, elu, product
 
 
 def conv(
@@ -70,9 +70,7 @@ class _Layers:
     def residuals(self, x: np.ndarray) -> np.ndarray:
         for j in range(self._config.n_residual_layers):
             dilation = self._config.dilation_base**j
-            inner = conv(
-                elu(x), *self._tensors("conv", "block.1."), dilation=dilation, replicate=self._replicate()
-            )
+            inner = conv(elu(x), *self._tensors("conv", "block.1."), dilation=dilation, replicate=self._replicate())
             x = x + conv(elu(inner), *self._tensors("conv", "block.3."))
             self.index += 1
         return x

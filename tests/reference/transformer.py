@@ -6,6 +6,7 @@ Nothing streams here: row i of the output is what a stream gives at position i, 
 from dataclasses import dataclass
 
 import numpy as np
+
 from reference.formulas import Weights, affine_norm, gelu_tanh, linear, product
 
 NORM_EPS = 1e-5
@@ -34,9 +35,7 @@ def turn(x: np.ndarray, max_period: float) -> np.ndarray:
     so), and at position 1000 their rounding is far above that of everything else.
     """
     rows, _, width = x.shape
-    frequencies = np.exp(
-        np.arange(width // 2, dtype=np.float32) * np.float32(-np.log(max_period) * 2 / width)
-    )
+    frequencies = np.exp(np.arange(width // 2, dtype=np.float32) * np.float32(-np.log(max_period) * 2 / width))
     angles = frequencies.astype(np.float32) * np.arange(rows, dtype=np.float32)[:, None]
     c, s = (f(angles.astype(np.float64)).astype(x.dtype)[:, None] for f in (np.cos, np.sin))
     even, odd = x[..., 0::2], x[..., 1::2]
@@ -56,9 +55,7 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, window: int) -> np.ndarr
     return np.einsum("hqk,khd->qhd", weights, v).reshape(rows, heads * head_dim)
 
 
-def transformer(
-    weights: Weights, prefix: str, x: np.ndarray, shape: Shape
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def transformer(weights: Weights, prefix: str, x: np.ndarray, shape: Shape) -> tuple[np.ndarray, list[np.ndarray]]:
     """x [rows, input] -> [rows, output], and per layer the cache [2, 1, rows, kv_heads, D]."""
     if f"{prefix}input_proj.weight" in weights:
         x = product(x, weights[f"{prefix}input_proj.weight"])
@@ -68,9 +65,7 @@ def transformer(
         update, cache = self_attention(weights, name, x, shape)
         caches.append(cache)
         x = x + scaled(weights, f"{name}.layer_scale_1.scale", update)
-        inner = gelu_tanh(
-            linear(weights, f"{name}.linear1", affine_norm(weights, f"{name}.norm2", x, NORM_EPS))
-        )
+        inner = gelu_tanh(linear(weights, f"{name}.linear1", affine_norm(weights, f"{name}.norm2", x, NORM_EPS)))
         x = x + scaled(weights, f"{name}.layer_scale_2.scale", linear(weights, f"{name}.linear2", inner))
     if f"{prefix}output_projs.0.weight" in weights:
         x = product(x, weights[f"{prefix}output_projs.0.weight"])

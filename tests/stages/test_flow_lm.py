@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+
 import tiny_models
+from pockettts_fast.voice_state import attention_module, check_model_state
 from reference import backbone
 from reference.closeness import assert_close
 from reference.formulas import in_precision
-
-from pockettts_fast.voice_state import attention_module, check_model_state
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -44,9 +44,7 @@ def test_a_state_survives_the_exchange_format_bit_for_bit(rng):
     assert voice[attention_module(0)]["cache"].shape == (2, 1, state.position, 2, 8)
     loaded = model.flow_lm.state_from_voice(voice, 3)
     assert loaded.position == state.position
-    for one, other in zip(
-        tiny_models.speak(model, state, given), tiny_models.speak(model, loaded, given), strict=True
-    ):
+    for one, other in zip(tiny_models.speak(model, state, given), tiny_models.speak(model, loaded, given), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+
 import tiny_models
+from pockettts_fast.testing import synthetic_prompt
 from reference import codec
 from reference.closeness import assert_close
 from reference.formulas import in_precision
-
-from pockettts_fast.testing import synthetic_prompt
 
 
 @pytest.mark.parametrize("name", tiny_models.NAMES)
@@ -16,8 +16,7 @@ def test_decoded_samples_are_as_close_to_the_formula_as_float32_allows(name, rng
     latents = rng.standard_normal((23, model.config.latent_dim)).astype(np.float32)
     pcm = model.decoder.step([model.decoder.new_state()], [latents])[0]
     exact, single = (
-        codec.decode(in_precision(model.weights, dtype), model.config, latents)
-        for dtype in (np.float64, np.float32)
+        codec.decode(in_precision(model.weights, dtype), model.config, latents) for dtype in (np.float64, np.float32)
     )
     assert model.decoder.samples_per_frame == model.config.mimi.frame_size
     assert_close(pcm, exact, single)
@@ -30,8 +29,7 @@ def test_an_encoded_prompt_is_as_close_to_the_formula_as_float32_allows(name):
     pcm = synthetic_prompt(19.4 * frame / model.config.mimi.sample_rate, model.config.mimi.sample_rate, 3)
     latents = model.encoder.encode(pcm)
     exact, single = (
-        codec.encode(in_precision(model.weights, dtype), model.config, pcm)
-        for dtype in (np.float64, np.float32)
+        codec.encode(in_precision(model.weights, dtype), model.config, pcm) for dtype in (np.float64, np.float32)
     )
     assert latents.shape == (20, model.config.mimi.conditioning_dim)
     assert_close(latents, exact, single)
