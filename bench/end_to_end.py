@@ -47,7 +47,16 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_peers(arguments: argparse.Namespace, config: Path, prompt_file: Path) -> list[Peer]:
+def save_voice(config: Path, voice: Path, seconds: float) -> None:
+    """Encodes a synthetic prompt and saves the voice; both runtimes read it."""
+    from pockettts_fast import TTSModel, testing
+
+    model = TTSModel.load_model(config=config)
+    prompt = testing.synthetic_prompt(seconds, model.sample_rate, seed=5)
+    model.export_model_state(model.get_state_for_audio_prompt(prompt), voice)
+
+
+def make_peers(arguments: argparse.Namespace, config: Path, prompt_file: Path, voice_file: Path) -> list[Peer]:
     available = sorted(os.sched_getaffinity(0))
     if arguments.cores > len(available):
         raise SystemExit(f"--cores {arguments.cores}: only {len(available)} cores are available.")
@@ -60,6 +69,7 @@ def make_peers(arguments: argparse.Namespace, config: Path, prompt_file: Path) -
             "threads": arguments.cores,
             "prompt_s": arguments.prompt_s,
             "prompt_file": str(prompt_file),
+            "voice_file": str(voice_file),
         }
 
     peers = [
@@ -98,16 +108,8 @@ def table(peers: list[Peer]) -> str:
     return "\n".join(lines)
 
 
-def time_starts(peers: list[Peer], config: Path, folder: Path, text: str, runs: int) -> None:
+def time_starts(peers: list[Peer], config: Path, voice: Path, text: str, runs: int) -> None:
     """Cold starts of the command lines with a saved voice; adds ``start_up_s`` to what each peer has loaded."""
-    from pockettts_fast import TTSModel, testing
-
-    model = TTSModel.load_model(config=config)
-    voice = folder / "voice.safetensors"
-    model.export_model_state(
-        model.get_state_for_audio_prompt(testing.synthetic_prompt(3.0, model.sample_rate, 5)), voice
-    )
-    del model
     commands = []
     for peer in peers:
         module = "pockettts_fast" if peer.script == "ours.py" else "pocket_tts"
@@ -189,14 +191,16 @@ def main() -> None:
         prompt_file = Path(temporary) / "prompt.f32"
         rate = load_config(config).mimi.sample_rate
         prompt_file.write_bytes(testing.synthetic_prompt(arguments.prompt_s, rate, seed=5).tobytes())
-        peers = make_peers(arguments, config, prompt_file)
+        voice_file = Path(temporary) / "voice.safetensors"
+        save_voice(config, voice_file, arguments.prompt_s)
+        peers = make_peers(arguments, config, prompt_file, voice_file)
         requests = [{"text": arguments.text, "seed": seed} for seed in range(arguments.runs + 1)]
         limits = measure()
         run_in_turn(peers, requests)
         limits = better(limits, measure())
         add_shares(peers, config, limits)
         if arguments.start_up:
-            time_starts(peers, config, Path(temporary), arguments.text, arguments.start_up)
+            time_starts(peers, config, voice_file, arguments.text, arguments.start_up)
 
     facts = machine()
     audio_s = peers[0].runs[0]["audio_s"]

@@ -62,8 +62,12 @@ class Peer:
         return self._answer()
 
     def stop(self) -> None:
+        """Ends the requests; the peer's last answer is how long it takes to encode a voice prompt."""
         if self._process is not None:
-            self._process.communicate()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self.loaded["voice_s"] = self._answer()["voice_s"]
+            self._process.wait()
 
     def _answer(self) -> Record:
         assert self._process is not None

@@ -129,6 +129,7 @@ class _Pipeline:
         self._frames: deque[_Frame] = deque()
         self._audio: deque[FloatArray] = deque()
         self._audio_frames = 0
+        self._decoded_calls = 0
         self._all_generated = False
         self._all_decoded = False
         self._cancelled = False
@@ -213,6 +214,9 @@ class _Pipeline:
                 self._changed.wait(_POLL_S)
             self._frames.append(frame)
             self._changed.notify_all()
+            # The first frame has all cores: the listener waits for it, and for nothing else.
+            while self._decoded_calls == 0 and not (self._all_decoded or self._should_end()):
+                self._changed.wait(_POLL_S)
 
     def _generate(self) -> None:
         for part in self._parts:
@@ -279,6 +283,7 @@ class _Pipeline:
             self._report.codec_s += time.perf_counter() - before
             with self._changed:
                 self._audio.append(audio)
+                self._decoded_calls += 1
                 self._changed.notify_all()
             now = time.perf_counter()
             first_at = first_at or now

@@ -19,12 +19,8 @@ def main() -> None:
         threads=options["threads"],
     )
     loaded = time.perf_counter()
-    prompt = testing.synthetic_prompt(options["prompt_s"], model.sample_rate, seed=5)
-    voice = model.get_state_for_audio_prompt(prompt)
-    voiced = time.perf_counter()
-    _protocol.answer(
-        import_s=imported - started, load_s=loaded - imported, voice_s=voiced - loaded, threads=model.threads
-    )
+    voice = model.get_state_for_audio_prompt(options["voice_file"])
+    _protocol.answer(import_s=imported - started, load_s=loaded - imported, threads=model.threads)
     for request in _protocol.requests():
         stream = model.generate_audio_stream(voice, request["text"], seed=request["seed"])
         facts = _protocol.consume(stream, model.sample_rate)
@@ -35,6 +31,11 @@ def main() -> None:
             codec_ms=1e3 * report.codec_s / max(1, report.frames),
             prefill_ms=1e3 * report.prefill_s,
         )
+    # Last, so that the encoder does not count as resident before.
+    prompt = testing.synthetic_prompt(options["prompt_s"], model.sample_rate, seed=5)
+    start = time.perf_counter()
+    model.get_state_for_audio_prompt(prompt)
+    _protocol.answer(voice_s=time.perf_counter() - start)
 
 
 main()

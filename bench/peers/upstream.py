@@ -20,19 +20,16 @@ def main() -> None:
         config=options["config"], eos_threshold=float("inf"), quantize=options["precision"] == "int8"
     )
     loaded = time.perf_counter()
-    prompt = torch.frombuffer(bytearray(Path(options["prompt_file"]).read_bytes()), dtype=torch.float32)
-    voice = model.get_state_for_audio_prompt(prompt[None])
-    voiced = time.perf_counter()
-    _protocol.answer(
-        import_s=imported - started,
-        load_s=loaded - imported,
-        voice_s=voiced - loaded,
-        threads=torch.get_num_threads(),
-    )
+    voice = model.get_state_for_audio_prompt(options["voice_file"])
+    _protocol.answer(import_s=imported - started, load_s=loaded - imported, threads=torch.get_num_threads())
     for request in _protocol.requests():
         torch.manual_seed(request["seed"])
         stream = model.generate_audio_stream(voice, request["text"])
         _protocol.answer(**_protocol.consume(stream, model.sample_rate))
+    prompt = torch.frombuffer(bytearray(Path(options["prompt_file"]).read_bytes()), dtype=torch.float32)
+    start = time.perf_counter()
+    model.get_state_for_audio_prompt(prompt[None])
+    _protocol.answer(voice_s=time.perf_counter() - start)
 
 
 main()
