@@ -106,7 +106,7 @@ def _check_device(ctx: click.Context, parameter: click.Parameter, device: str) -
     show_default=True,
     help="Most tokens spoken at once; a longer text is split at its sentences.",
 )
-@click.option("--quantize/--no-quantize", default=False, help="Compute in int8.")
+@click.option("--quantize/--no-quantize", default=False, help="The same as --precision int8.")
 @click.option("--seed", type=int, help="The same seed gives the same sound. Default: random.")
 @options.threads_option
 @options.precision_option

@@ -69,7 +69,7 @@ def precision_option(command: Command) -> Command:
         default="float32",
         show_default=True,
         metavar="NAME",
-        help="Arithmetic: float32 gives the samples of the original.",
+        help="Arithmetic: float32 gives the samples of the original; int8 and int8-bf16 are faster and smaller.",
     )(command)
 
 
