@@ -19,7 +19,7 @@ from pockettts_fast.config import Config, language_config_path, load_config
 from pockettts_fast.tts import PRECISIONS
 from pockettts_fast.weight_names import expected_tensors
 
-ARITHMETICS = ("float32", "bf16", "int8")
+ELEMENT_TYPES = ("float32", "bf16", "int8")
 _BYTES = {"float32": 4, "bf16": 2, "int8": 1}
 # What stays float32 in every precision: csrc/blocks/backbone.cpp and flow_head.cpp.
 _ALWAYS_FLOAT32 = r"flow_lm\.(input_linear|z_proj|out_eos|flow_net\.(input_proj|final_layer\.linear))\.weight"
@@ -42,7 +42,7 @@ def measure(megabytes: int = 512) -> dict[str, Any]:
     return {
         "isa": _core.active_isa(),
         "read_gb_s": {str(n): bandwidth(n, megabytes) for n in sorted({1, _core.usable_cores()})},
-        "gflop_s": {arithmetic: peak(arithmetic) for arithmetic in ARITHMETICS},
+        "gflop_s": {arithmetic: peak(arithmetic) for arithmetic in ELEMENT_TYPES},
     }
 
 
@@ -124,11 +124,11 @@ def main() -> None:
     for threads, value in record["read_gb_s"].items():
         print(f"reading memory, {threads} core(s): {value:.1f} GB/s")
     record["all_gflop_s"] = {
-        isa: {arithmetic: peak(arithmetic, isa=isa) for arithmetic in ARITHMETICS} for isa in _core.available_isas()
+        isa: {arithmetic: peak(arithmetic, isa=isa) for arithmetic in ELEMENT_TYPES} for isa in _core.available_isas()
     }
-    print("\n| GFLOP/s, one core | " + " | ".join(ARITHMETICS) + " |\n|" + " --- |" * (1 + len(ARITHMETICS)))
+    print("\n| GFLOP/s, one core | " + " | ".join(ELEMENT_TYPES) + " |\n|" + " --- |" * (1 + len(ELEMENT_TYPES)))
     for isa, values in record["all_gflop_s"].items():
-        print(f"| {isa} | " + " | ".join(f"{values[arithmetic]:.0f}" for arithmetic in ARITHMETICS) + " |")
+        print(f"| {isa} | " + " | ".join(f"{values[arithmetic]:.0f}" for arithmetic in ELEMENT_TYPES) + " |")
     print("\n| one frame, one core | precision | LM MB | LM ms at least | codec GFLOP | codec ms at least |")
     print("|" + " --- |" * 6)
     record["frames"] = {}
