@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ISA_FOLDER = re.compile(r"ptts_isa_(\w+)\.dir$")
-VECTOR_SETS = ("avx2", "avx512")
+VECTOR_SETS = ("avx2", "avx512", "avx512_vnni", "avx512_bf16")
 # What a kernel may call: the compiler makes these calls by itself.
 ALLOWED_CALLS = {"memcpy", "memset", "memmove", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
 # `   1a:  c5 f8 28 07   vmovaps (%rdi),%xmm0`: the bytes and the text of one instruction.
@@ -99,8 +99,8 @@ def set_faults(isa: str, count: Count) -> list[str]:
         if count.evex:
             return [f"the avx2 object has {count.evex} AVX-512 instructions, the first: {count.first}"]
         return [] if count.vex else ["the avx2 object has no AVX instruction at all"]
-    if isa == "avx512":
-        return [] if count.evex else ["the avx512 object has no AVX-512 instruction at all"]
+    if isa.startswith("avx512"):
+        return [] if count.evex else [f"the {isa} object has no AVX-512 instruction at all"]
     return []
 
 

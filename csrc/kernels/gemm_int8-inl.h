@@ -20,7 +20,7 @@ static float quantize_row(const float* x, int n, void* out) {
   for (int i = 0; i < n; i += kLanes) {
     const int left = n - i;
     const Vec v = whole ? (left >= kLanes ? load(x + i) : load_n(x + i, left)) * factor : zero();
-    store_quantized(q + i, vmin(limit, vmax(lowest, v)), left);
+    store_quantized(q + i, vmin(limit, vmax(lowest, v)), left < kLanes ? left : kLanes);
   }
   for (int i = n; i < (n + 3) / 4 * 4; ++i) q[i] = static_cast<Quantized>(kOffset);
   return whole ? (inverse > 0.0f ? peak / 127.0f : 0.0f) : bad;

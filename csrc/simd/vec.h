@@ -24,7 +24,7 @@
 //   kOffset                        what was added: 128 or 0
 //   Dot dot_zero(), dot(acc, a, w) acc[j] += sum_{i<4} a[i] * w[4 j + i]; exact, nothing saturates
 //   dot_float(acc, col_sum)        acc[j] - kOffset * col_sum[j], as float32
-//   store_quantized(out, v, n)     n rounded lanes of v, each within [-127, 127]
+//   store_quantized(out, v, n)     the first n <= 16 lanes of v, rounded; each within [-127, 127]
 //
 // bfloat16 (a float32's upper half), pairs of depth:
 //   bf16_dot(acc, a, w)  acc[j] = fma(a[0], w[2 j], fma(a[1], w[2 j + 1], acc[j])), the order of VDPBF16PS
