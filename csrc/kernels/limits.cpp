@@ -43,7 +43,12 @@ std::vector<double> peak_rate(const KernelTable& kernels, Pool& pool, Precision 
   check(seconds > 0 && seconds <= 600, "seconds must be above 0 and at most 600, got ", seconds);
   Buffer operands(2 * kSpinBytes / sizeof(float));
   std::fill_n(operands.data(), operands.size(), 0.5f);  // with zeros, some processors save power and clock higher
-  const char* a = reinterpret_cast<const char*>(operands.data());
+  char* a = reinterpret_cast<char*>(operands.data());
+  if (precision == Precision::kInt8) {
+    // Steps of alternating sign, so that the int32 sums stay small however long the loop runs.
+    constexpr int kStepBytes = 4 * 16;
+    for (int i = 0; i < kSpinBytes; ++i) a[kSpinBytes + i] = static_cast<char>(i / kStepBytes % 2 == 0 ? 63 : -63);
+  }
   Buffer results(static_cast<std::size_t>(pool.threads()) * kSpinFloats);
   std::vector<double> operations(static_cast<std::size_t>(pool.threads()));
   int rounds = 1;
