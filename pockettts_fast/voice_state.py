@@ -194,6 +194,10 @@ def _replace_file(dest: Path, content: bytes) -> None:
         target = Path(os.path.realpath(dest))
         if target.is_dir():
             raise OutputError(f"{dest} is a directory; name a file to write the voice state to.")
+        if target.exists() and not target.is_file():
+            # A device or a pipe is written to; a rename would put a file in its place.
+            target.write_bytes(content)
+            return
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
             with open(temporary, "xb") as file:

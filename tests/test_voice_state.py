@@ -267,3 +267,16 @@ def test_reading_leaves_no_file_mapped(tmp_path):
     read_model_state(tmp_path / "v.safetensors")
     with open("/proc/self/maps") as maps:
         assert str(tmp_path) not in maps.read()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "voice.safetensors"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        export_model_state(make_state(), pipe)
+        assert pipe.is_fifo()
+        assert os.read(reader, 1 << 16)
+    finally:
+        os.close(reader)
