@@ -46,8 +46,9 @@ std::vector<double> peak_rate(const KernelTable& kernels, Pool& pool, Precision 
   char* a = reinterpret_cast<char*>(operands.data());
   if (precision == Precision::kInt8) {
     // Steps of alternating sign, so that the int32 sums stay small however long the loop runs.
-    constexpr int kStepBytes = 4 * 16;
-    for (int i = 0; i < kSpinBytes; ++i) a[kSpinBytes + i] = static_cast<char>(i / kStepBytes % 2 == 0 ? 63 : -63);
+    constexpr std::size_t kStepBytes = 4 * 16;
+    for (std::size_t i = 0; i < kSpinBytes; ++i)
+      a[kSpinBytes + i] = static_cast<char>(i / kStepBytes % 2 == 0 ? 63 : -63);
   }
   Buffer results(static_cast<std::size_t>(pool.threads()) * kSpinFloats);
   std::vector<double> operations(static_cast<std::size_t>(pool.threads()));
