@@ -35,6 +35,8 @@ _FRAMES_AHEAD = 750
 """Frames (60 s of audio) the language model may be ahead of the consumer."""
 _FRAMES_PER_DECODE = 4
 """Frames decoded a call when several wait: longer calls save little more, take megabytes and delay an end."""
+_PREFILL_TOKENS = 64
+"""Tokens fed a call: a chunk has fewer, and an endless word must not delay an end."""
 _LEAD_S = 0.5
 """Once this much audio is decoded ahead of its playing, frames are decoded by the full call (see above): the codec's
 weights are then read from memory once for all of them. 7 % more speed with int8-bf16 on two cores."""
@@ -230,7 +232,10 @@ class _Pipeline:
         before = time.perf_counter()
         state = part.open_state()
         try:
-            self._flow_lm.prefill_text(state, part.token_ids)
+            for start in range(0, len(part.token_ids), _PREFILL_TOKENS):
+                if self._should_end():
+                    return
+                self._flow_lm.prefill_text(state, part.token_ids[start : start + _PREFILL_TOKENS])
             self._noise.discard()
             report.prefill_s += time.perf_counter() - before
             latent = np.full((1, self._flow_lm.latent_dim), np.nan, np.float32)

@@ -308,7 +308,10 @@ class TTSModel:
         """
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
-        noise = NoiseSource(seed, self.config.latent_dim, self.temp, self.noise_clamp)
+        try:
+            noise = NoiseSource(seed, self.config.latent_dim, self.temp, self.noise_clamp)
+        except ValueError as err:
+            raise ConfigError(str(err)) from None
         if frames_after_eos is None:
             frames_after_eos = self.config.model_recommended_frames_after_eos
         else:

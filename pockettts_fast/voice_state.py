@@ -47,6 +47,8 @@ def export_model_state(state: Mapping[str, Mapping[str, Any]], dest: str | Path)
         OutputError: the file cannot be written.
         VoiceError: the mapping is no state.
     """
+    if not isinstance(state, Mapping):
+        raise VoiceError(f"A voice state is a mapping of modules to arrays, and this is a {type(state).__name__}.")
     tensors: dict[str, npt.NDArray[Any]] = {}
     for module, entries in state.items():
         if not isinstance(entries, Mapping):
